@@ -34,8 +34,6 @@ const SYNONYMS: &[(&str, Lexeme)] = &[
     ("no", Lexeme::Number(0)),
     ("grey", Lexeme::Background(Background::Gray)),
     ("big", Lexeme::Size(Size::Large)),
-    ("sphere", Lexeme::Noun(Shape::Ball, false)),
-    ("spheres", Lexeme::Noun(Shape::Ball, true)),
 ];
 
 /// Number words, from zero.
@@ -47,19 +45,23 @@ pub(super) const DIGITS: &[&str] = &["0", "1", "2", "3", "4", "5", "6"];
 /// relations, background, light, written words, hands.
 const PLAIN: &[&[&str]] = &[
     OPENINGS,
+    &["there", "exactly"],
     &["is", "are", "and", "of", "to", "on", "left", "right", "above", "over", "top"],
-    &["below", "under", "beneath", "bottom"],
+    &["below", "under", "beneath"],
     &["against", "background"],
     &["lit", "light", "from", "with"],
-    &["word", "text", "sign", "letters", "says", "saying", "reading", "spelling", "written", "in"],
+    SAYS,
+    &["word", "text", "sign", "letters", "that", "written", "in"],
     &["hand", "finger", "fingers", "raised", "showing", "holding", "up"],
 ];
 
-/// "a photo of …", "there is …", "exactly …".
-pub(super) const OPENINGS: &[&str] =
-    &["photo", "picture", "image", "drawing", "render", "there", "exactly"];
+/// Before "of" at the beginning.
+pub(super) const OPENINGS: &[&str] = &["photo", "picture", "image", "render"];
 
-/// A word after one of these is taken as the word to write, whatever it is.
+/// Between letters, a text or a sign and the word they show.
+pub(super) const SAYS: &[&str] = &["says", "saying", "reading", "spelling"];
+
+/// The word after one of these is the word to write, whatever it is.
 pub(super) const BEFORE_WRITTEN: &[&str] =
     &["word", "text", "says", "saying", "reading", "spelling"];
 

@@ -222,6 +222,9 @@ impl Object {
     }
 }
 
+/// Width that one written letter takes with its gap, of the letter height.
+pub const WORD_ADVANCE: f32 = 0.78;
+
 /// A word written in stroke letters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Written {
