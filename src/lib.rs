@@ -4,6 +4,7 @@
 //! what flows there, and measure what the model knows and where it fails. The README shows
 //! the command `probe`; ARCHITECTURE.md shows how the modules fit together.
 
+pub mod cli;
 pub mod site;
 pub mod world;
 
