@@ -1,4 +1,5 @@
 //! The world's renderer: images and masks.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use denoscope::world::{
     Background, Category, Colour, Content, Finish, Generator, Hand, Light, Mix, Object, Scene,

@@ -239,6 +239,7 @@ fn arrangements(objects: &[Object]) -> impl Iterator<Item = (&Object, Relation, 
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
