@@ -1,1 +1,3 @@
 //! denoscope
+
+pub mod measure;
