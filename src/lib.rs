@@ -1,3 +1,4 @@
 //! denoscope
 
 pub mod measure;
+pub mod run;

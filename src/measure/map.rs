@@ -39,6 +39,8 @@ pub struct Peak {
 pub struct MapSummary {
     /// Sum of the values.
     pub mass: f64,
+    /// Mean of the values: comparable between resolutions, as the mass is not.
+    pub mean: f64,
     /// See [`entropy`].
     pub entropy: f64,
     /// See [`centroid`].
@@ -53,8 +55,10 @@ pub struct MapSummary {
 /// As [`entropy`]: an empty, non-finite, negative or all-zero map has none of them.
 pub fn summarise(map: ArrayView2<'_, f32>) -> Result<MapSummary, Undefined> {
     let weights = shares(map)?;
+    let mass = mass(map)?;
     Ok(MapSummary {
-        mass: mass(map)?,
+        mass,
+        mean: mass / map.len() as f64,
         entropy: entropy_of_shares(&weights)?,
         centroid: centroid_of_shares(&weights),
         peak: peak(map)?,
