@@ -5,7 +5,13 @@
 //! the command `probe`; ARCHITECTURE.md shows how the modules fit together.
 
 pub mod cli;
+pub mod figure;
+pub mod judge;
+pub mod measure;
+pub mod report;
+pub mod run;
 pub mod site;
+pub mod table;
 pub mod world;
 
 #[cfg(feature = "torch")]
