@@ -1,1 +1,4 @@
 //! denoscope
+
+pub mod figure;
+pub mod report;

@@ -174,7 +174,7 @@ impl Figure for CurveChart {
             .iter()
             .map(|(name, ink, marker, control)| Key { name, ink: *ink, marker: *marker, control: *control })
             .collect();
-        top = parts::legend(&mut scene, &keys, top);
+        top = parts::legend(&mut scene, &keys, self.reference.as_ref(), top);
         top += theme::LABEL * LEADING;
         scene.text(EDGE, top, &theme::fit(&self.y.label, theme::LABEL, width - 8.0), theme::LABEL, Anchor::Start, Ink::Text);
         top += GAP;
@@ -185,11 +185,11 @@ impl Figure for CurveChart {
         let left = EDGE + number_width * 1.05 + 8.0;
         let plot = Frame { x: left, y: top, width: width - left - 14.0, height };
         let x_values = self.curves.iter().flat_map(|c| &c.points).map(|p| p.x);
-        let count = (plot.width / 75.0) as usize;
+        let count = (plot.width / 58.0) as usize;
         let x = Placed::new(&self.x, x_values, (plot.x, plot.right()), count, false);
         Self::y_grid(&mut scene, &plot, &y);
         if let Some(reference) = &self.reference {
-            parts::reference(&mut scene, &plot, &y, reference, false);
+            parts::reference(&mut scene, &plot, &y, reference.value, false);
         }
         let cut: Vec<_> = dressed.iter().map(|(curve, ink, marker)| (runs(curve), *ink, *marker, curve.control)).collect();
         for (runs, ink, _, _) in &cut {

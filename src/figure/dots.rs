@@ -74,6 +74,9 @@ impl DotChart {
             }
             if rows.stacked {
                 let label = theme::fit(category, theme::TICK, scene.width - 2.0 * EDGE);
+                // Keeps grid lines from running through the label.
+                let width = theme::text_width(&label, theme::TICK) * 1.05 + 6.0;
+                scene.rect(Frame { x: EDGE, y: top + 2.0, width, height: theme::TICK + 3.0 }, Ink::Paper);
                 scene.text(EDGE, top + theme::TICK + 2.0, &label, theme::TICK, Anchor::Start, Ink::Text);
             } else {
                 let base = top + rows.step / 2.0 + theme::TICK * 0.36;
@@ -84,12 +87,13 @@ impl DotChart {
             for (i, &(value, interval)) in series.values.iter().enumerate() {
                 let top = plot.y + i as f64 * rows.step + rows.head;
                 let y = top + CATEGORY_STEP / 2.0 + 1.0 + j as f64 * SERIES_STEP;
+                if !value.is_finite() {
+                    continue;
+                }
                 if let Some((low, high)) = interval.filter(|(l, h)| l.is_finite() && h.is_finite()) {
                     scene.line(vec![(x.at(low), y), (x.at(high), y)], Stroke::solid(ink, 2.0));
                 }
-                if value.is_finite() {
-                    parts::point(scene, (x.at(value), y), marker, ink, series.control);
-                }
+                parts::point(scene, (x.at(value), y), marker, ink, series.control);
             }
         }
     }
@@ -150,24 +154,22 @@ impl Figure for DotChart {
             .iter()
             .map(|(s, ink, marker)| Key { name: &s.name, ink: *ink, marker: *marker, control: s.control })
             .collect();
-        top = parts::legend(&mut scene, &keys, top);
-        // Room for the name of the reference line.
-        top += theme::TICK * LEADING;
+        top = parts::legend(&mut scene, &keys, self.reference.as_ref(), top);
         let widest = self.categories.iter().map(|c| theme::text_width(c, theme::TICK)).fold(0.0, f64::max) * 1.05;
         let stacked = widest > width * LABEL_SHARE;
         let head = if stacked { theme::TICK * LEADING } else { 0.0 };
         let step = head + CATEGORY_STEP + (self.series.len() - 1) as f64 * SERIES_STEP + 2.0;
-        let left = if stacked { EDGE + 6.0 } else { EDGE + widest + 14.0 };
+        let left = if stacked { EDGE + 10.0 } else { EDGE + widest + 14.0 };
         let height = step * self.categories.len() as f64;
         let plot = Frame { x: left, y: top, width: width - left - 14.0, height };
-        let count = (plot.width / 70.0) as usize;
+        let count = (plot.width / 58.0) as usize;
         let x = Placed::new(&self.value, self.numbers(), (plot.x, plot.right()), count, true);
         for &value in &x.ticks {
             let at = x.at(value);
             scene.line(vec![(at, plot.y), (at, plot.bottom())], Stroke::solid(Ink::Line, 1.0));
         }
         if let Some(reference) = &self.reference {
-            parts::reference(&mut scene, &plot, &x, reference, true);
+            parts::reference(&mut scene, &plot, &x, reference.value, true);
         }
         self.draw_rows(&mut scene, &plot, &x, &Rows { step, head, stacked });
         scene.height = parts::x_axis(&mut scene, &plot, &x, &self.value);

@@ -37,7 +37,7 @@ pub struct HeatMap {
 const CELL_GAP: f64 = 1.0;
 const SMALLEST_CELL: f64 = 20.0;
 const TALLEST_CELL: f64 = 30.0;
-const WIDEST_CELL: f64 = 72.0;
+const WIDEST_CELL: f64 = 92.0;
 /// Largest share of the width given to row labels.
 const LABEL_SHARE: f64 = 0.42;
 

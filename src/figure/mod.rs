@@ -27,7 +27,7 @@ pub use curve::{Curve, CurveChart, CurvePoint};
 pub use dots::{DotChart, DotSeries};
 pub use grid::{FilmStrip, ImageGrid, Tile};
 pub use heat::HeatMap;
-pub use overlay::{Outline, Overlay, outline_loops, resize_map};
+pub use overlay::{FAINTEST, Outline, Overlay, outline_loops, resize_map};
 pub use scene::{Anchor, Dash, Frame, Ink, Marker, Paint, Scene, Shape, Stroke};
 pub use svg::Svg;
 

@@ -26,16 +26,20 @@ pub struct Overlay {
     pub range: Option<(f64, f64)>,
     /// Colours.
     pub colors: ColorMap,
-    /// Opacity of the map in [0, 1].
+    /// Opacity in [0, 1] of the map's greatest value; it falls towards the least, so that the
+    /// image stays visible where there is nothing to see.
     pub opacity: f64,
     /// Regions to outline.
     pub outlines: Vec<Outline>,
 }
 
+/// Opacity of the least value of a map over that of its greatest.
+pub const FAINTEST: f64 = 0.3;
+
 impl Overlay {
     /// An overlay with the usual colours and opacity.
     pub fn new(map: Array2<f32>) -> Self {
-        const OPACITY: f64 = 0.68;
+        const OPACITY: f64 = 0.8;
         Self { map, range: None, colors: ColorMap::default(), opacity: OPACITY, outlines: Vec::new() }
     }
 
@@ -57,12 +61,14 @@ impl Overlay {
         let grown = |side: usize| (side as f64 * grow).round().max(1.0) as usize;
         let drawn = resize_map(&self.map, grown(height), grown(width));
         let (low, high) = self.bounds();
-        let opacity = (self.opacity.clamp(0.0, 1.0) * 255.0).round() as u8;
+        let opacity = self.opacity.clamp(0.0, 1.0);
         let (rows, columns) = drawn.dim();
         Some(RgbaImage::from_fn(columns as u32, rows as u32, |x, y| {
             let value = f64::from(drawn[[y as usize, x as usize]]);
-            let [r, g, b] = self.colors.color((value - low) / (high - low));
-            Rgba([r, g, b, if value.is_finite() { opacity } else { 0 }])
+            let share = ((value - low) / (high - low)).clamp(0.0, 1.0);
+            let [r, g, b] = self.colors.color(share);
+            let alpha = opacity * (FAINTEST + (1.0 - FAINTEST) * share) * 255.0;
+            Rgba([r, g, b, if value.is_finite() { alpha.round() as u8 } else { 0 }])
         }))
     }
 }

@@ -46,22 +46,30 @@ pub struct Key<'a> {
     pub control: bool,
 }
 
-/// Writes the legend from `y` down; returns the new y.
-pub fn legend(scene: &mut Scene, keys: &[Key], y: f64) -> f64 {
+/// Writes the legend from `y` down, the line to compare with last; returns the new y.
+pub fn legend(scene: &mut Scene, keys: &[Key], line_at: Option<&Reference>, y: f64) -> f64 {
     const SAMPLE: f64 = 22.0;
     const BETWEEN: f64 = 18.0;
     let line = theme::LABEL * LEADING + 3.0;
     let most = scene.width - 2.0 * EDGE;
     let (mut x, mut y) = (EDGE, y + line);
-    for key in keys {
-        let name = theme::fit(key.name, theme::LABEL, most - SAMPLE - 6.0);
+    let last = line_at.map(|r| format!("{} ({})", r.label, format_number(r.value, 2)));
+    let entries = keys.iter().map(|key| (key.name, Some(key)));
+    for (name, key) in entries.chain(last.as_deref().map(|name| (name, None))) {
+        let name = theme::fit(name, theme::LABEL, most - SAMPLE - 6.0);
         let width = SAMPLE + 6.0 + theme::text_width(&name, theme::LABEL) * 1.04;
         if x > EDGE && x + width > scene.width {
             (x, y) = (EDGE, y + line);
         }
         let middle = y - theme::LABEL * 0.36;
-        scene.line(vec![(x, middle), (x + SAMPLE, middle)], series_stroke(key.ink, key.control));
-        point(scene, (x + SAMPLE / 2.0, middle), key.marker, key.ink, key.control);
+        let sample = vec![(x, middle), (x + SAMPLE, middle)];
+        match key {
+            Some(key) => {
+                scene.line(sample, series_stroke(key.ink, key.control));
+                point(scene, (x + SAMPLE / 2.0, middle), key.marker, key.ink, key.control);
+            }
+            None => scene.line(sample, reference_stroke()),
+        }
         scene.text(x + SAMPLE + 6.0, y, &name, theme::LABEL, Anchor::Start, Ink::Text);
         x += width + BETWEEN;
     }
@@ -154,7 +162,7 @@ impl ColorBar<'_> {
     /// The number, or the word, at a share of the way along.
     fn text(&self, share: f64) -> String {
         match self.range {
-            Some((low, high)) => format_number(low + share * (high - low), digits_between(low, high)),
+            Some((low, high)) => number_between(low + share * (high - low), low, high),
             None if share == 0.0 => "least".into(),
             None if share == 1.0 => "greatest".into(),
             None => String::new(),
@@ -162,16 +170,15 @@ impl ColorBar<'_> {
     }
 }
 
-/// Significant digits that tell the ends of a range apart.
-pub fn digits_between(low: f64, high: f64) -> usize {
-    const FEWEST: usize = 2;
-    const MOST: usize = 5;
-    let span = (high - low).abs();
-    if span == 0.0 || !span.is_finite() {
-        return FEWEST + 1;
+/// A number of a scale, with the decimals that tell values of that scale apart.
+fn number_between(value: f64, low: f64, high: f64) -> String {
+    const DIGITS: i32 = 2;
+    const MOST_DECIMALS: i32 = 5;
+    let decimals = DIGITS - 1 - (high - low).abs().log10().floor() as i32;
+    if !(0..=MOST_DECIMALS).contains(&decimals) || !(high - low).is_finite() {
+        return format_number(value, DIGITS as usize + 1);
     }
-    let lead = (high.abs().max(low.abs()) / span).log10().ceil().max(0.0) as usize;
-    (FEWEST + lead).min(MOST)
+    format!("{value:.*}", decimals as usize).replace('-', "−")
 }
 
 /// Draws the horizontal axis below a plot: ticks, numbers, name; returns the new y.
@@ -204,19 +211,22 @@ pub fn x_axis(scene: &mut Scene, plot: &Frame, placed: &Placed, axis: &Axis) -> 
     y + 8.0
 }
 
-/// The broken line of a value worth comparing with, inside a plot; vertical values run along x.
-pub fn reference(scene: &mut Scene, plot: &Frame, placed: &Placed, at: &Reference, along_x: bool) {
-    if !placed.holds(at.value) {
+/// The line of a value worth comparing with.
+fn reference_stroke() -> Stroke {
+    Stroke::dashed(Ink::Quiet, 1.4, 1.6, 3.0)
+}
+
+/// Draws the line of a value worth comparing with inside a plot; with `along_x`, the value is one
+/// of the horizontal axis and the line is upright.
+pub fn reference(scene: &mut Scene, plot: &Frame, placed: &Placed, value: f64, along_x: bool) {
+    if !placed.holds(value) {
         return;
     }
-    let stroke = Stroke::dashed(Ink::Quiet, 1.2, 2.0, 3.0);
-    let position = placed.at(at.value);
-    if along_x {
-        scene.line(vec![(position, plot.y), (position, plot.bottom())], stroke);
-        scene.text(position + 4.0, plot.y - 4.0, &at.label, theme::TICK, Anchor::Start, Ink::Quiet);
+    let at = placed.at(value);
+    let points = if along_x {
+        vec![(at, plot.y), (at, plot.bottom())]
     } else {
-        scene.line(vec![(plot.x, position), (plot.right(), position)], stroke);
-        let x = plot.right() - 4.0;
-        scene.text(x, position - 4.0, &at.label, theme::TICK, Anchor::End, Ink::Quiet);
-    }
+        vec![(plot.x, at), (plot.right(), at)]
+    };
+    scene.line(points, reference_stroke());
 }
