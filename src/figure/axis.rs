@@ -178,7 +178,13 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        let axis = Placed::new(&Axis::new("t").range(1.0, 981.0), std::iter::empty(), (0.0, 100.0), 5, false);
+        let axis = Placed::new(
+            &Axis::new("t").range(1.0, 981.0),
+            std::iter::empty(),
+            (0.0, 100.0),
+            5,
+            false,
+        );
         assert_eq!(axis.ticks, [200.0, 400.0, 600.0, 800.0]);
         let axis = Placed::new(&Axis::new("y"), [0.31, 0.97].into_iter(), (100.0, 0.0), 5, true);
         assert_eq!(axis.ticks.first().copied(), Some(0.2));
@@ -188,7 +194,8 @@ mod tests {
 
     #[test]
     fn a_reversed_axis_starts_with_its_largest_value() {
-        let axis = Placed::new(&Axis::new("t").reversed(), [0.0, 10.0].into_iter(), (0.0, 50.0), 5, false);
+        let axis =
+            Placed::new(&Axis::new("t").reversed(), [0.0, 10.0].into_iter(), (0.0, 50.0), 5, false);
         assert_eq!((axis.at(10.0), axis.at(0.0)), (0.0, 50.0));
     }
 

@@ -12,12 +12,15 @@ use super::{Anchor, Dash, FigureError, Frame, Marker, PNG_SCALE, Paint, Scene, S
 
 /// Drawn pixels across each pixel of the result.
 const SMOOTHING: u32 = 2;
+/// White border around a figure, in pixels of its layout; pages bring their own.
+const BORDER: f64 = 14.0;
 /// Largest result, in pixels.
 const MOST_PIXELS: u64 = 64_000_000;
 
 /// Draws a scene on white at [`PNG_SCALE`] pixels for each pixel of its layout.
 pub(super) fn render(scene: &Scene, title: &str) -> Result<RgbImage, FigureError> {
-    let size = |length: f64| (length.max(1.0) * f64::from(PNG_SCALE)).ceil() as u32;
+    let size =
+        |length: f64| ((length.max(1.0) + 2.0 * BORDER) * f64::from(PNG_SCALE)).ceil() as u32;
     let (width, height) = (size(scene.width), size(scene.height));
     let (wide, tall) = (width * SMOOTHING, height * SMOOTHING);
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
@@ -64,7 +67,8 @@ struct Canvas<'a> {
 
 impl Canvas<'_> {
     fn point(&self, (x, y): (f64, f64)) -> (i32, i32) {
-        ((x * self.zoom).round() as i32, (y * self.zoom).round() as i32)
+        let pixel = |v: f64| ((v + BORDER) * self.zoom).round() as i32;
+        (pixel(x), pixel(y))
     }
 
     fn draw(&mut self, shape: &Shape) -> Result<(), FigureError> {
@@ -116,12 +120,15 @@ impl Canvas<'_> {
                 continue;
             }
             let (nx, ny) = (-(by - ay) / length * half, (bx - ax) / length * half);
-            let corners = [(ax + nx, ay + ny), (bx + nx, by + ny), (bx - nx, by - ny), (ax - nx, ay - ny)];
+            let corners =
+                [(ax + nx, ay + ny), (bx + nx, by + ny), (bx - nx, by - ny), (ax - nx, ay - ny)];
             self.fill(&corners, stroke.paint)?;
         }
         // Discs would darken see-through lines and thicken thin ones.
         if stroke.dash.is_none() && stroke.width > 1.2 && stroke.paint.opacity >= 1.0 {
-            for &(x, y) in points.iter().take(points.len().saturating_sub(1)).skip(usize::from(!closed)) {
+            for &(x, y) in
+                points.iter().take(points.len().saturating_sub(1)).skip(usize::from(!closed))
+            {
                 self.fill(&Marker::Circle.polygon(x, y, half), stroke.paint)?;
             }
         }
@@ -148,13 +155,20 @@ impl Canvas<'_> {
         self.backend.draw_text(text, &style, at).map_err(drawing)
     }
 
-    fn image(&mut self, frame: &Frame, pixels: &RgbaImage, smooth: bool) -> Result<(), FigureError> {
+    fn image(
+        &mut self,
+        frame: &Frame,
+        pixels: &RgbaImage,
+        smooth: bool,
+    ) -> Result<(), FigureError> {
         let (left, top) = self.point((frame.x, frame.y));
         let (right, bottom) = self.point((frame.right(), frame.bottom()));
         let (width, height) = ((right - left).max(1) as u32, (bottom - top).max(1) as u32);
         let (canvas_width, canvas_height) = self.backend.get_size();
-        let (step_x, step_y) =
-            (f64::from(pixels.width()) / f64::from(width), f64::from(pixels.height()) / f64::from(height));
+        let (step_x, step_y) = (
+            f64::from(pixels.width()) / f64::from(width),
+            f64::from(pixels.height()) / f64::from(height),
+        );
         for dy in 0..height {
             for dx in 0..width {
                 let (x, y) = (left + dx as i32, top + dy as i32);
@@ -162,7 +176,8 @@ impl Canvas<'_> {
                     continue;
                 }
                 let (sx, sy) = ((f64::from(dx) + 0.5) * step_x, (f64::from(dy) + 0.5) * step_y);
-                let [r, g, b, a] = if smooth { sample(pixels, sx, sy) } else { nearest(pixels, sx, sy) };
+                let [r, g, b, a] =
+                    if smooth { sample(pixels, sx, sy) } else { nearest(pixels, sx, sy) };
                 let color = RGBAColor(r, g, b, f64::from(a) / 255.0).to_backend_color();
                 self.backend.draw_pixel((x, y), color).map_err(drawing)?;
             }
@@ -221,4 +236,3 @@ fn color(paint: Paint) -> RGBAColor {
 fn drawing(error: impl std::fmt::Display) -> FigureError {
     FigureError::Draw(error.to_string())
 }
-

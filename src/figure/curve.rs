@@ -92,7 +92,8 @@ impl CurveChart {
 
 /// The points of a curve by rising x, cut where a value is missing.
 fn runs(curve: &Curve) -> Vec<Vec<CurvePoint>> {
-    let mut points: Vec<CurvePoint> = curve.points.iter().copied().filter(|p| p.x.is_finite()).collect();
+    let mut points: Vec<CurvePoint> =
+        curve.points.iter().copied().filter(|p| p.x.is_finite()).collect();
     points.sort_by(|a, b| a.x.total_cmp(&b.x));
     points
         .split(|p| !p.y.is_finite())
@@ -115,7 +116,13 @@ fn draw_ribbon(scene: &mut Scene, run: &[CurvePoint], x: &Placed, y: &Placed, pa
     scene.polygon(upper.chain(lower).collect(), paint);
 }
 
-fn draw_curve(scene: &mut Scene, runs: &[Vec<CurvePoint>], look: (Ink, Marker, bool), x: &Placed, y: &Placed) {
+fn draw_curve(
+    scene: &mut Scene,
+    runs: &[Vec<CurvePoint>],
+    look: (Ink, Marker, bool),
+    x: &Placed,
+    y: &Placed,
+) {
     let (ink, marker, control) = look;
     let count: usize = runs.iter().map(Vec::len).sum();
     let every = count.div_ceil(MOST_MARKERS).max(1);
@@ -167,16 +174,30 @@ impl Figure for CurveChart {
             return Ok(scene);
         }
         let dressed = self.dressed();
-        let key = |&(curve, ink, marker): &(&'_ Curve, Ink, Marker)| (curve.name.clone(), ink, marker, curve.control);
+        let key = |&(curve, ink, marker): &(&'_ Curve, Ink, Marker)| {
+            (curve.name.clone(), ink, marker, curve.control)
+        };
         let mut keys: Vec<_> = dressed.iter().map(key).collect();
         keys.sort_by_key(|&(_, _, _, control)| control);
         let keys: Vec<Key> = keys
             .iter()
-            .map(|(name, ink, marker, control)| Key { name, ink: *ink, marker: *marker, control: *control })
+            .map(|(name, ink, marker, control)| Key {
+                name,
+                ink: *ink,
+                marker: *marker,
+                control: *control,
+            })
             .collect();
         top = parts::legend(&mut scene, &keys, self.reference.as_ref(), top);
         top += theme::LABEL * LEADING;
-        scene.text(EDGE, top, &theme::fit(&self.y.label, theme::LABEL, width - 8.0), theme::LABEL, Anchor::Start, Ink::Text);
+        scene.text(
+            EDGE,
+            top,
+            &theme::fit(&self.y.label, theme::LABEL, width - 8.0),
+            theme::LABEL,
+            Anchor::Start,
+            Ink::Text,
+        );
         top += GAP;
         let height = (width * PLOT_SHARE).clamp(PLOT_HEIGHTS.0, PLOT_HEIGHTS.1);
         let y = Placed::new(&self.y, self.y_values(), (top + height, top), 5, true);
@@ -191,7 +212,10 @@ impl Figure for CurveChart {
         if let Some(reference) = &self.reference {
             parts::reference(&mut scene, &plot, &y, reference.value, false);
         }
-        let cut: Vec<_> = dressed.iter().map(|(curve, ink, marker)| (runs(curve), *ink, *marker, curve.control)).collect();
+        let cut: Vec<_> = dressed
+            .iter()
+            .map(|(curve, ink, marker)| (runs(curve), *ink, *marker, curve.control))
+            .collect();
         for (runs, ink, _, _) in &cut {
             for run in runs {
                 draw_ribbon(&mut scene, run, &x, &y, Paint { ink: *ink, opacity: 0.17 });

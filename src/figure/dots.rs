@@ -76,8 +76,18 @@ impl DotChart {
                 let label = theme::fit(category, theme::TICK, scene.width - 2.0 * EDGE);
                 // Keeps grid lines from running through the label.
                 let width = theme::text_width(&label, theme::TICK) * 1.05 + 6.0;
-                scene.rect(Frame { x: EDGE, y: top + 2.0, width, height: theme::TICK + 3.0 }, Ink::Paper);
-                scene.text(EDGE, top + theme::TICK + 2.0, &label, theme::TICK, Anchor::Start, Ink::Text);
+                scene.rect(
+                    Frame { x: EDGE, y: top + 2.0, width, height: theme::TICK + 3.0 },
+                    Ink::Paper,
+                );
+                scene.text(
+                    EDGE,
+                    top + theme::TICK + 2.0,
+                    &label,
+                    theme::TICK,
+                    Anchor::Start,
+                    Ink::Text,
+                );
             } else {
                 let base = top + rows.step / 2.0 + theme::TICK * 0.36;
                 scene.text(plot.x - 8.0, base, category, theme::TICK, Anchor::End, Ink::Text);
@@ -90,7 +100,8 @@ impl DotChart {
                 if !value.is_finite() {
                     continue;
                 }
-                if let Some((low, high)) = interval.filter(|(l, h)| l.is_finite() && h.is_finite()) {
+                if let Some((low, high)) = interval.filter(|(l, h)| l.is_finite() && h.is_finite())
+                {
                     scene.line(vec![(x.at(low), y), (x.at(high), y)], Stroke::solid(ink, 2.0));
                 }
                 parts::point(scene, (x.at(value), y), marker, ink, series.control);
@@ -117,7 +128,8 @@ impl Figure for DotChart {
     fn describe(&self) -> String {
         let mut text = format!("Dots of {} for each {}.", self.value.label, self.category_axis);
         for series in &self.series {
-            let known = series.values.iter().zip(&self.categories).filter(|((v, _), _)| v.is_finite());
+            let known =
+                series.values.iter().zip(&self.categories).filter(|((v, _), _)| v.is_finite());
             let best = known.max_by(|a, b| a.0.0.total_cmp(&b.0.0));
             if let Some(((value, _), category)) = best {
                 let value = format_number(*value, 2);
@@ -128,12 +140,20 @@ impl Figure for DotChart {
     }
 
     fn csv(&self) -> String {
-        let mut out = csv_line(["series", &self.category_axis, &self.value.label, "low", "high", "control"]);
+        let mut out =
+            csv_line(["series", &self.category_axis, &self.value.label, "low", "high", "control"]);
         for series in &self.series {
             for (category, (value, interval)) in self.categories.iter().zip(&series.values) {
                 let (low, high) = interval.unwrap_or((f64::NAN, f64::NAN));
                 let [value, low, high] = [*value, low, high].map(csv_number);
-                out += &csv_line([&series.name, category, &value, &low, &high, &series.control.to_string()]);
+                out += &csv_line([
+                    &series.name,
+                    category,
+                    &value,
+                    &low,
+                    &high,
+                    &series.control.to_string(),
+                ]);
             }
         }
         out
@@ -152,10 +172,17 @@ impl Figure for DotChart {
         let dressed = self.dressed();
         let keys: Vec<Key> = dressed
             .iter()
-            .map(|(s, ink, marker)| Key { name: &s.name, ink: *ink, marker: *marker, control: s.control })
+            .map(|(s, ink, marker)| Key {
+                name: &s.name,
+                ink: *ink,
+                marker: *marker,
+                control: s.control,
+            })
             .collect();
         top = parts::legend(&mut scene, &keys, self.reference.as_ref(), top);
-        let widest = self.categories.iter().map(|c| theme::text_width(c, theme::TICK)).fold(0.0, f64::max) * 1.05;
+        let widest =
+            self.categories.iter().map(|c| theme::text_width(c, theme::TICK)).fold(0.0, f64::max)
+                * 1.05;
         let stacked = widest > width * LABEL_SHARE;
         let head = if stacked { theme::TICK * LEADING } else { 0.0 };
         let step = head + CATEGORY_STEP + (self.series.len() - 1) as f64 * SERIES_STEP + 2.0;
@@ -176,4 +203,3 @@ impl Figure for DotChart {
         Ok(scene)
     }
 }
-

@@ -87,7 +87,13 @@ impl ImageGrid {
             Some(_) => quantity.clone(),
             None => format!("{quantity}, each map from its least to its greatest value"),
         };
-        let bar = ColorBar { label: &label, colors: overlay.colors, range: shared, missing: false, left: EDGE };
+        let bar = ColorBar {
+            label: &label,
+            colors: overlay.colors,
+            range: shared,
+            missing: false,
+            left: EDGE,
+        };
         parts::color_bar(scene, &bar, y)
     }
 }
@@ -102,7 +108,8 @@ fn draw_tile(scene: &mut Scene, tile: &Tile, frame: Frame) {
     }
     for outline in &overlay.outlines {
         for points in outline_loops(&outline.mask) {
-            let place = |&(x, y): &(f64, f64)| (frame.x + x * frame.width, frame.y + y * frame.height);
+            let place =
+                |&(x, y): &(f64, f64)| (frame.x + x * frame.width, frame.y + y * frame.height);
             let points: Vec<_> = points.iter().map(place).collect();
             // Dark below light shows on any background.
             for (color, width) in [([0x10, 0x14, 0x1a], 3.2), ([0xff, 0xff, 0xff], 1.4)] {
@@ -137,7 +144,9 @@ fn check_pixels(title: &str, tiles: &[Tile]) -> Result<(), FigureError> {
 /// Writes a tile's label and note from `y` down; returns the new y.
 fn caption(scene: &mut Scene, tile: &Tile, x: f64, y: f64, width: f64) -> f64 {
     let mut y = y + 4.0;
-    for (text, size, ink) in [(&tile.label, theme::LABEL, Ink::Text), (&tile.note, theme::TICK, Ink::Quiet)] {
+    for (text, size, ink) in
+        [(&tile.label, theme::LABEL, Ink::Text), (&tile.note, theme::TICK, Ink::Quiet)]
+    {
         for line in theme::wrap(text, size, width, 2) {
             y += size * LEADING;
             scene.text(x, y - 2.0, &line, size, Anchor::Start, ink);
@@ -154,7 +163,8 @@ fn tiles_csv(tiles: &[Tile]) -> String {
             continue;
         };
         for ((row, column), &value) in overlay.map.indexed_iter() {
-            let (row, column, value) = (row.to_string(), column.to_string(), csv_number(value.into()));
+            let (row, column, value) =
+                (row.to_string(), column.to_string(), csv_number(value.into()));
             out += &csv_line([&tile.label, &tile.note, &row, &column, &value]);
         }
     }
@@ -168,7 +178,11 @@ impl Figure for ImageGrid {
 
     fn describe(&self) -> String {
         let named = |tile: &Tile| {
-            if tile.note.is_empty() { tile.label.clone() } else { format!("{} ({})", tile.label, tile.note) }
+            if tile.note.is_empty() {
+                tile.label.clone()
+            } else {
+                format!("{} ({})", tile.label, tile.note)
+            }
         };
         let names: Vec<String> = self.tiles.iter().map(named).collect();
         match &self.quantity {
@@ -195,7 +209,8 @@ impl Figure for ImageGrid {
             let mut lowest = y + tallest;
             for (i, tile) in row.iter().enumerate() {
                 let x = EDGE + i as f64 * (tile_width + TILE_GAP);
-                let frame = Frame { x, y, width: tile_width, height: tile_width * proportion(tile) };
+                let frame =
+                    Frame { x, y, width: tile_width, height: tile_width * proportion(tile) };
                 draw_tile(&mut scene, tile, frame);
                 lowest = lowest.max(caption(&mut scene, tile, x, y + tallest, tile_width));
             }
@@ -223,7 +238,12 @@ impl Figure for FilmStrip {
     fn describe(&self) -> String {
         match (self.frames.first(), self.frames.last()) {
             (Some(first), Some(last)) => {
-                format!("Film strip of {} frames from {} to {}.", self.frames.len(), first.label, last.label)
+                format!(
+                    "Film strip of {} frames from {} to {}.",
+                    self.frames.len(),
+                    first.label,
+                    last.label
+                )
             }
             _ => "Film strip without frames.".into(),
         }
@@ -260,7 +280,8 @@ impl Figure for FilmStrip {
             let mut lowest = band.bottom();
             for (i, tile) in row.iter().enumerate() {
                 let x = EDGE + FRAME_GAP + i as f64 * (side + FRAME_GAP);
-                let frame = Frame { x, y: y + MARGIN, width: side, height: side * proportion(tile) };
+                let frame =
+                    Frame { x, y: y + MARGIN, width: side, height: side * proportion(tile) };
                 draw_tile(&mut scene, tile, frame);
                 lowest = lowest.max(caption(&mut scene, tile, x, band.bottom(), side));
             }

@@ -63,7 +63,8 @@ impl HeatMap {
         let text = format_number(value, 2);
         if theme::text_width(&text, theme::VALUE) + 6.0 <= frame.width {
             let ink = Ink::Fixed(ColorMap::text_on(color));
-            let (x, y) = (frame.x + frame.width / 2.0, frame.y + frame.height / 2.0 + theme::VALUE * 0.36);
+            let (x, y) =
+                (frame.x + frame.width / 2.0, frame.y + frame.height / 2.0 + theme::VALUE * 0.36);
             scene.text(x, y, &text, theme::VALUE, Anchor::Middle, ink);
         }
     }
@@ -71,7 +72,8 @@ impl HeatMap {
     /// Writes column labels below the cells: level if they fit, else turned or thinned out.
     fn column_labels(&self, scene: &mut Scene, left: f64, cell: f64, y: f64) -> f64 {
         const MOST_LENGTH: f64 = 150.0;
-        let widths: Vec<f64> = self.columns.iter().map(|c| theme::text_width(c, theme::TICK)).collect();
+        let widths: Vec<f64> =
+            self.columns.iter().map(|c| theme::text_width(c, theme::TICK)).collect();
         let widest = widths.iter().copied().fold(0.0, f64::max);
         let middle = |i: usize| left + (i as f64 + 0.5) * cell;
         if widest + 4.0 <= cell || self.ordered_columns {
@@ -80,7 +82,14 @@ impl HeatMap {
             for (i, label) in self.columns.iter().enumerate().step_by(every) {
                 let half = widths[i] / 2.0;
                 let x = middle(i).min(scene.width - half).max(half);
-                scene.text(x, y + theme::TICK + 2.0, label, theme::TICK, Anchor::Middle, Ink::Quiet);
+                scene.text(
+                    x,
+                    y + theme::TICK + 2.0,
+                    label,
+                    theme::TICK,
+                    Anchor::Middle,
+                    Ink::Quiet,
+                );
             }
             return y + theme::TICK * LEADING + 4.0;
         }
@@ -119,7 +128,8 @@ impl Figure for HeatMap {
             self.column_axis
         );
         if known > 0 {
-            text += &format!(" Values from {} to {}.", format_number(low, 3), format_number(high, 3));
+            text +=
+                &format!(" Values from {} to {}.", format_number(low, 3), format_number(high, 3));
         }
         let missing = self.values.len() - known;
         if missing > 0 {
@@ -148,7 +158,8 @@ impl Figure for HeatMap {
             return Ok(scene);
         }
         let most = width * LABEL_SHARE;
-        let labels: Vec<String> = self.rows.iter().map(|r| theme::fit(r, theme::TICK, most)).collect();
+        let labels: Vec<String> =
+            self.rows.iter().map(|r| theme::fit(r, theme::TICK, most)).collect();
         let widest = labels.iter().map(|l| theme::text_width(l, theme::TICK)).fold(0.0, f64::max);
         let left = EDGE + widest * 1.04 + 8.0;
         let cell_width = ((width - left - EDGE) / self.columns.len() as f64).min(WIDEST_CELL);
@@ -184,7 +195,13 @@ impl Figure for HeatMap {
             scene.text(middle, y, &self.column_axis, theme::LABEL, Anchor::Middle, Ink::Text);
         }
         let missing = self.values.iter().any(|v| !v.is_finite());
-        let bar = ColorBar { label: &self.quantity, colors: self.colors, range: Some(bounds), missing, left };
+        let bar = ColorBar {
+            label: &self.quantity,
+            colors: self.colors,
+            range: Some(bounds),
+            missing,
+            left,
+        };
         scene.height = parts::color_bar(&mut scene, &bar, y + GAP) + EDGE;
         Ok(scene)
     }

@@ -40,13 +40,26 @@ impl Overlay {
     /// An overlay with the usual colours and opacity.
     pub fn new(map: Array2<f32>) -> Self {
         const OPACITY: f64 = 0.8;
-        Self { map, range: None, colors: ColorMap::default(), opacity: OPACITY, outlines: Vec::new() }
+        Self {
+            map,
+            range: None,
+            colors: ColorMap::default(),
+            opacity: OPACITY,
+            outlines: Vec::new(),
+        }
     }
 
     /// Values at the ends of the colours.
     pub fn bounds(&self) -> (f64, f64) {
-        let (low, high) = self.range.unwrap_or_else(|| extent(self.map.iter().map(|&v| f64::from(v))));
-        if low < high { (low, high) } else if low.is_finite() { (low, low + 1.0) } else { (0.0, 1.0) }
+        let (low, high) =
+            self.range.unwrap_or_else(|| extent(self.map.iter().map(|&v| f64::from(v))));
+        if low < high {
+            (low, high)
+        } else if low.is_finite() {
+            (low, low + 1.0)
+        } else {
+            (0.0, 1.0)
+        }
     }
 
     /// The map as colours with opacity, large enough that it shows no blocks.
@@ -104,7 +117,9 @@ pub fn outline_loops(mask: &Array2<bool>) -> Vec<Vec<(f64, f64)>> {
     while let Some((&start, _)) = edges.iter().next() {
         let mut corners = vec![start];
         let mut at = start;
-        while let Some(next) = take_edge(&mut edges, at) {
+        let mut came_from = None;
+        while let Some(next) = take_edge(&mut edges, came_from, at) {
+            came_from = Some(at);
             at = next;
             corners.push(at);
             if at == start {
@@ -146,11 +161,24 @@ fn border_edges(mask: &Array2<bool>) -> BTreeMap<Corner, Vec<Corner>> {
     edges
 }
 
-fn take_edge(edges: &mut BTreeMap<Corner, Vec<Corner>>, from: Corner) -> Option<Corner> {
-    let ends = edges.get_mut(&from)?;
-    let end = ends.pop();
+/// Removes the edge that goes on from a corner. Where pixels touch only there, two do; the right
+/// turn stays with the pixel, so that the loop does not cross itself.
+fn take_edge(
+    edges: &mut BTreeMap<Corner, Vec<Corner>>,
+    came_from: Option<Corner>,
+    at: Corner,
+) -> Option<Corner> {
+    let ends = edges.get_mut(&at)?;
+    let right_turn = |end: &Corner| {
+        came_from.is_some_and(|from| {
+            // Along y, x: a step (a, b) turns right into (b, -a); written as sums to stay unsigned.
+            end.0 + from.1 == at.0 + at.1 && end.1 + at.0 == at.1 + from.0
+        })
+    };
+    let chosen = ends.iter().position(right_turn).unwrap_or(0);
+    let end = (!ends.is_empty()).then(|| ends.swap_remove(chosen));
     if ends.is_empty() {
-        edges.remove(&from);
+        edges.remove(&at);
     }
     end
 }
@@ -188,7 +216,12 @@ mod tests {
         mask[[2, 2]] = false;
         let loops = outline_loops(&mask);
         assert_eq!(loops.len(), 2);
-        assert!(loops.iter().flatten().all(|&(x, y)| (0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y)));
+        assert!(
+            loops
+                .iter()
+                .flatten()
+                .all(|&(x, y)| (0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y))
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub const GAP: f64 = 10.0;
 /// Line distance over text size.
 pub const LEADING: f64 = 1.3;
 /// Room left free at the edges of a figure.
-pub const EDGE: f64 = 4.0;
+pub const EDGE: f64 = 1.0;
 
 /// Writes the title at the top; returns the height used.
 pub fn title(scene: &mut Scene, title: &str) -> f64 {

@@ -273,7 +273,8 @@ impl Scene {
         let count = (reach / SPACING).floor() as usize;
         for i in 1..=count {
             let along = i as f64 * SPACING;
-            let start = (frame.x + (along - frame.height).max(0.0), frame.y + along.min(frame.height));
+            let start =
+                (frame.x + (along - frame.height).max(0.0), frame.y + along.min(frame.height));
             let end = (frame.x + along.min(frame.width), frame.y + (along - frame.width).max(0.0));
             let paint = Paint { ink: Ink::Missing, opacity: 0.6 };
             self.line(vec![start, end], Stroke { paint, width: 0.8, dash: None });

@@ -29,11 +29,8 @@ impl Svg {
             escape(describe),
             theme::FONT_STACK
         );
-        let _ = write!(
-            out,
-            "<rect width=\"{width}\" height=\"{height}\"{}/>",
-            fill(Ink::Paper.into())
-        );
+        let _ =
+            write!(out, "<rect width=\"{width}\" height=\"{height}\"{}/>", fill(Ink::Paper.into()));
         let mut images = Images::default();
         for shape in &scene.shapes {
             write_shape(&mut out, &mut images, shape)?;
@@ -134,7 +131,8 @@ fn fill(paint: Paint) -> String {
 
 fn outline(stroke: &Stroke) -> String {
     let color = theme::hex(theme::rgb(stroke.paint.ink, Theme::Light));
-    let class = theme::class(stroke.paint.ink).map(|c| format!(" class=\"k-{c}\"")).unwrap_or_default();
+    let class =
+        theme::class(stroke.paint.ink).map(|c| format!(" class=\"k-{c}\"")).unwrap_or_default();
     let opacity = opacity("stroke-opacity", stroke.paint.opacity);
     let dash = stroke
         .dash

@@ -4,7 +4,8 @@ use maud::{Markup, PreEscaped, html};
 
 use super::html::{download, inline, labelled_image, slug};
 use super::{
-    Block, Cell, Estimate, Explorer, Finding, Metric, Picture, ReportError, Scale, Table, short, strip,
+    Block, Cell, Estimate, Explorer, Finding, Metric, Picture, ReportError, Scale, Table, short,
+    strip,
 };
 
 /// Renders the blocks of a section; `section` is its number, for element ids.
@@ -20,19 +21,32 @@ fn render(block: &Block, id: &str) -> Result<Markup, ReportError> {
     Ok(match block {
         Block::Prose(text) => html! { p { (inline(text)) } },
         Block::Findings(findings) => render_findings(findings),
-        Block::Metrics(metrics) => html! { div.metrics { @for m in metrics { (render_metric(m)) } } },
+        Block::Metrics(metrics) => {
+            html! { div.metrics { @for m in metrics { (render_metric(m)) } } }
+        }
         Block::Table(table) => render_table(table, id)?,
         Block::Picture(picture) => render_picture(picture),
         Block::Images(images) if images.is_empty() => html! { p.quiet { "No images." } },
         Block::Images(images) => html! { div.images { @for i in images { (labelled_image(i)) } } },
-        Block::Warning(text) => html! { p.warning role="note" { strong { "Warning" } " " (inline(text)) } },
+        Block::Warning(text) => {
+            html! { p.warning role="note" { strong { "Warning" } " " (inline(text)) } }
+        }
         Block::Explorer(explorer) => render_explorer(explorer, id)?,
         Block::Command(text) => command(text),
     })
 }
 
-/// A command or file to copy.
+/// A command to copy: lines break between its words, not at the hyphens of its options.
 pub(super) fn command(text: &str) -> Markup {
+    html! {
+        pre.command tabindex="0" {
+            code { @for word in text.split_inclusive(' ') { span { (word) } } }
+        }
+    }
+}
+
+/// A file to copy.
+pub(super) fn listing(text: &str) -> Markup {
     html! { pre.command tabindex="0" { code { (text) } } }
 }
 
@@ -67,7 +81,7 @@ fn number(estimate: Estimate) -> Markup {
     html! {
         b { (short(estimate.value)) }
         @if let Some((low, high)) = estimate.interval {
-            " " span.interval { (short(low)) " to " (short(high)) }
+            " " span.interval { "[" (short(low)) ", " (short(high)) "]" }
         }
     }
 }
@@ -82,7 +96,7 @@ fn render_metric(metric: &Metric) -> Markup {
                 Some(estimate) => {
                     p.value { (short(estimate.value)) @if !metric.unit.is_empty() { " " small { (metric.unit) } } }
                     @if let Some((low, high)) = estimate.interval {
-                        p.range { (short(low)) " to " (short(high)) }
+                        p.range { "[" (short(low)) ", " (short(high)) "]" }
                     }
                 }
                 None => p.value.none { "not measured" },
@@ -97,7 +111,9 @@ fn render_metric(metric: &Metric) -> Markup {
 fn render_table(table: &Table, id: &str) -> Result<Markup, ReportError> {
     table.check()?;
     let file = format!("{}.csv", slug(&table.name));
-    let numeric = |column: usize| table.rows.iter().any(|row| !matches!(row.get(column), Some(Cell::Text(_))));
+    let numeric = |column: usize| {
+        table.rows.iter().any(|row| !matches!(row.get(column), Some(Cell::Text(_) | Cell::Missing)))
+    };
     let align: Vec<bool> = (0..table.columns.len()).map(numeric).collect();
     Ok(html! {
         figure.table {
@@ -132,7 +148,9 @@ fn render_cell(cell: &Cell) -> Markup {
         Cell::Text(text) => html! { (inline(text)) },
         Cell::Number(value) => html! { (short(*value)) },
         Cell::Estimate(estimate) => number(*estimate),
-        Cell::Missing => html! { span.quiet { span aria-hidden="true" { "–" } span.hidden { "no value" } } },
+        Cell::Missing => {
+            html! { span.quiet { span aria-hidden="true" { "–" } span.hidden { "no value" } } }
+        }
     }
 }
 
@@ -156,8 +174,8 @@ fn render_explorer(explorer: &Explorer, id: &str) -> Result<Markup, ReportError>
     let json = explorer.to_json()?;
     let of = |name: &str| format!("{id}-{name}");
     Ok(html! {
-        noscript { p.quiet { "The explorer needs scripts; the figures show the same maps." } }
-        p.quiet.on-paper { "The explorer works on a screen; the figures show the same maps." }
+        // The script leaves this line to paper.
+        p.quiet id=(of("note")) { "The explorer needs a screen and scripts; the figures show the same maps." }
         div.explorer hidden data-explorer=(id) role="group" aria-label="Explorer of maps" {
             div.controls {
                 div.field.images-field {
@@ -190,9 +208,14 @@ fn render_explorer(explorer: &Explorer, id: &str) -> Result<Markup, ReportError>
                 }
                 label.check.all-field { input type="checkbox" data-role="all"; " all steps" }
             }
-            div.stage data-role="stage" {}
-            canvas.trace data-role="trace" role="img" aria-label="Value at the cursor against the step" {}
-            p.readout data-role="readout" {}
+            div.body data-role="body" {
+                div.stage data-role="stage" {}
+                div.beside {
+                    p.trace-title data-role="trace-title" {}
+                    canvas.trace data-role="trace" role="img" aria-label="Value against the step" {}
+                    p.readout data-role="readout" {}
+                }
+            }
             p.hidden data-role="spoken" role="status" {}
             div.controls.small {
                 div.field.slider {

@@ -24,6 +24,7 @@
     const text = size < 1e-4 || size >= 1e5 ? v.toExponential(2) : v.toPrecision(3);
     return text.replace(/-/g, "−");
   };
+  const time = (v) => (Number.isInteger(v) ? String(v) : number(v));
   const key = (word, site, head, step) => `${word},${site},${head},${step}`;
 
   // The maps of an image: each keeps its bytes and the values of its lowest and highest byte.
@@ -142,7 +143,10 @@
         view.tabIndex = 0;
         view.setAttribute("role", "img");
         const name = element("p", "name"), at = element("span", "at");
-        name.append(element("span", "", current.words[word]), at);
+        const label = element("span"), swatch = element("span", "swatch");
+        swatch.style.background = `var(--series-${word % SERIES_COUNT})`;
+        label.append(swatch, current.words[word]);
+        name.append(label, at);
         const bar = element("canvas", "bar");
         bar.width = 256;
         bar.height = 1;
@@ -153,7 +157,7 @@
         listen(view);
         return { panel, view, word, at, bar, low, high };
       });
-      part("stage").classList.toggle("one", panels.length === 1);
+      part("body").classList.toggle("one", panels.length === 1);
       part("stage").replaceChildren(...panels.map((p) => p.panel));
       draw();
     }
@@ -276,7 +280,7 @@
     function stepText() {
       if (state.all && allIndex >= 0) return "all steps";
       const found = current.steps[singles[state.place]];
-      return found ? `${found[0]}, t = ${number(found[1])}` : "none recorded";
+      return found ? `${found[0]}, t = ${time(found[1])}` : "none recorded";
     }
 
     function readout() {
@@ -294,7 +298,7 @@
     // The value at the cursor (or the greatest value of the map) for every step.
     function trace() {
       const canvas = part("trace");
-      canvas.hidden = singles.length < 2;
+      canvas.hidden = part("trace-title").hidden = singles.length < 2;
       if (canvas.hidden) return;
       const scale = Math.min(window.devicePixelRatio || 1, 2);
       const width = canvas.clientWidth, height = canvas.clientHeight;
@@ -313,16 +317,16 @@
       const known = lines.flat().filter(Number.isFinite);
       if (!known.length) return;
       const low = Math.min(0, ...known), high = Math.max(...known) || 1;
-      const left = 8, right = width - 8, top = 24, bottom = height - 22;
+      const left = 2, right = width - 2, top = 6, bottom = height - 22;
       const at = (i) => left + (i / (singles.length - 1)) * (right - left);
       const rise = (v) => bottom - ((v - low) / (high - low || 1)) * (bottom - top);
       context.font = `12px ${style.fontFamily}`;
       context.fillStyle = ink("--quiet");
       const subject = state.cursor ? "at the cursor" : "at the strongest place of each map";
-      context.fillText(`${data.quantity} ${subject}, up to ${number(high)}`, left, 13);
+      part("trace-title").textContent = `${data.quantity} ${subject}, over the steps (${number(low)} to ${number(high)})`;
       context.strokeStyle = ink("--line");
       context.beginPath(); context.moveTo(left, bottom); context.lineTo(right, bottom); context.stroke();
-      const label = (i) => `t = ${number(current.steps[singles[i]][1])}`;
+      const label = (i) => `t = ${time(current.steps[singles[i]][1])}`;
       context.fillText(label(0), left, height - 6);
       context.textAlign = "right";
       context.fillText(label(singles.length - 1), right, height - 6);
@@ -388,6 +392,7 @@
     part("play").addEventListener("click", play);
     window.addEventListener("resize", draw);
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+    document.getElementById(root.dataset.explorer + "-note").className = "quiet on-paper";
     root.hidden = false;
     openImage(0);
   }

@@ -151,7 +151,9 @@ fn embed(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", c as u32)),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                out.push_str(&format!("\\u{:04x}", c as u32))
+            }
             c => out.push(c),
         }
     }
@@ -178,8 +180,11 @@ fn pack_image(image: &ExplorerImage) -> Result<Value, ReportError> {
             StepLabel::At { step, timestep } => json!([step, timestep]),
         })
         .collect();
-    let outlines: Vec<Value> =
-        image.masks.iter().map(|(label, mask)| json!({ "label": label, "loops": loops(mask) })).collect();
+    let outlines: Vec<Value> = image
+        .masks
+        .iter()
+        .map(|(label, mask)| json!({ "label": label, "loops": loops(mask) }))
+        .collect();
     Ok(json!({
         "title": image.title,
         "png": STANDARD.encode(&image.png),
@@ -217,7 +222,8 @@ fn check(image: &ExplorerImage, map: &ExplorerMap) -> Result<(), ReportError> {
 /// Appends one byte a value; returns the values of the bytes 0 and 254.
 fn quantise(values: &[f32], bytes: &mut Vec<u8>) -> (f32, f32) {
     let known = values.iter().copied().filter(|v| v.is_finite());
-    let (low, high) = known.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    let (low, high) =
+        known.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
     if low > high {
         bytes.extend(values.iter().map(|_| MISSING));
         return (0.0, 0.0);
@@ -245,15 +251,18 @@ fn loops(mask: &Array2<bool>) -> Vec<Vec<u16>> {
     let thousandths = |v: f64| (v * 1000.0).round() as u16;
     outline_loops(mask)
         .into_iter()
-        .map(|points| points.into_iter().flat_map(|(x, y)| [thousandths(x), thousandths(y)]).collect())
+        .map(|points| {
+            points.into_iter().flat_map(|(x, y)| [thousandths(x), thousandths(y)]).collect()
+        })
         .collect()
 }
 
 /// Keeps aggregates, and of the single steps every second and the last.
 fn halve_steps(image: &mut ExplorerImage) {
     const FEWEST: usize = 2;
-    let single: Vec<usize> =
-        (0..image.steps.len()).filter(|&i| matches!(image.steps[i], StepLabel::At { .. })).collect();
+    let single: Vec<usize> = (0..image.steps.len())
+        .filter(|&i| matches!(image.steps[i], StepLabel::At { .. }))
+        .collect();
     if single.len() <= FEWEST {
         return;
     }
@@ -282,9 +291,15 @@ mod tests {
 
     fn image(steps: usize) -> ExplorerImage {
         let mut labels = vec![StepLabel::All];
-        labels.extend((0..steps).map(|step| StepLabel::At { step, timestep: 1000.0 - step as f64 }));
+        labels
+            .extend((0..steps).map(|step| StepLabel::At { step, timestep: 1000.0 - step as f64 }));
         let map = |step| ExplorerMap {
-            word: 0, site: 0, head: 0, step, height: 2, width: 2,
+            word: 0,
+            site: 0,
+            head: 0,
+            step,
+            height: 2,
+            width: 2,
             values: vec![step as f32, 1.0, 2.0, f32::NAN],
         };
         ExplorerImage {

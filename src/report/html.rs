@@ -17,7 +17,7 @@ const CONTENTS_FROM: usize = 3;
 /// Renders the whole page.
 pub(super) fn render(report: &Report) -> Result<String, ReportError> {
     let style = style();
-    let explores = |block: &Block| matches!(block, Block::Explorer(_));
+    let explores = |block: &Block| matches!(block, Block::Explorer(e) if !e.images.is_empty());
     let script = report.sections.iter().flat_map(|s| &s.blocks).any(explores).then_some(SCRIPT);
     let anchors = anchors(report);
     let contents = report.sections.len() >= CONTENTS_FROM;
@@ -149,7 +149,7 @@ fn run_again(rerun: &Rerun) -> Markup {
             @if !rerun.spec.is_empty() {
                 details {
                     summary { "The same as a spec" }
-                    (blocks::command(&rerun.spec))
+                    (blocks::listing(&rerun.spec))
                     p.links { (download("spec.toml", "application/toml", &rerun.spec, "Spec (TOML)")) }
                 }
             }
@@ -240,7 +240,8 @@ mod tests {
 
     #[test]
     fn backticks_become_code_only_in_pairs() {
-        let pieces: Vec<_> = code_pieces("`red` is a `word").filter(|(p, _)| !p.is_empty()).collect();
+        let pieces: Vec<_> =
+            code_pieces("`red` is a `word").filter(|(p, _)| !p.is_empty()).collect();
         assert_eq!(pieces, [("red", true), (" is a `word", false)]);
     }
 

@@ -61,7 +61,8 @@ fn finding(finding: &Finding) -> String {
     if !finding.basis.is_empty() {
         numbers.push(inline(&finding.basis));
     }
-    let numbers = if numbers.is_empty() { String::new() } else { format!(" — {}", numbers.join("; ")) };
+    let numbers =
+        if numbers.is_empty() { String::new() } else { format!(" — {}", numbers.join("; ")) };
     format!("- {}{numbers}\n", inline(&finding.sentence))
 }
 
@@ -112,7 +113,11 @@ fn file_name(name: &str) -> String {
 /// Escapes text but keeps pairs of backticks as code.
 fn inline(text: &str) -> String {
     super::html::code_pieces(text)
-        .map(|(piece, is_code)| if is_code { format!("`{}`", one_line(piece)) } else { escape(piece) })
+        .map(
+            |(piece, is_code)| {
+                if is_code { format!("`{}`", one_line(piece)) } else { escape(piece) }
+            },
+        )
         .collect()
 }
 

@@ -22,7 +22,9 @@ pub use explorer::{Explorer, ExplorerImage, ExplorerMap, StepLabel};
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A map of the explorer does not fit its own description.
-    #[error("explorer, image {image}: a map {problem}; give each map values of height × width and indices into words, sites, heads and steps")]
+    #[error(
+        "explorer, image {image}: a map {problem}; give each map values of height × width and indices into words, sites, heads and steps"
+    )]
     Map {
         /// Title of the image.
         image: String,
@@ -30,7 +32,9 @@ pub enum ReportError {
         problem: String,
     },
     /// A row of a table is too short or too long.
-    #[error("table {table}: row {row} has {got} cells where {expected} are needed; use Cell::Missing for gaps")]
+    #[error(
+        "table {table}: row {row} has {got} cells where {expected} are needed; use Cell::Missing for gaps"
+    )]
     Row {
         /// Caption of the table.
         table: String,
@@ -66,14 +70,14 @@ impl Estimate {
         Self { value, interval: Some((low, high)) }
     }
 
-    /// As text: "0.94 (0.92 to 0.96)"; "not measured" without a value.
+    /// As text: "0.94 [0.92, 0.96]"; "not measured" without a value.
     pub fn text(&self) -> String {
         if !self.value.is_finite() {
             return "not measured".into();
         }
         let value = short(self.value);
         match self.interval {
-            Some((low, high)) => format!("{value} ({} to {})", short(low), short(high)),
+            Some((low, high)) => format!("{value} [{}, {}]", short(low), short(high)),
             None => value,
         }
     }
@@ -386,9 +390,12 @@ impl Table {
     fn check(&self) -> Result<(), ReportError> {
         let expected = self.columns.len();
         match self.rows.iter().enumerate().find(|(_, row)| row.len() != expected) {
-            Some((row, cells)) => {
-                Err(ReportError::Row { table: self.caption.clone(), row, expected, got: cells.len() })
-            }
+            Some((row, cells)) => Err(ReportError::Row {
+                table: self.caption.clone(),
+                row,
+                expected,
+                got: cells.len(),
+            }),
             None => Ok(()),
         }
     }

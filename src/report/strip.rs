@@ -46,10 +46,12 @@ pub(super) fn draw(estimate: Option<Estimate>, control: Option<Estimate>, scale:
 fn mark(svg: &mut String, estimate: Estimate, class: &str, at: impl Fn(f64) -> f64) {
     if let Some((low, high)) = estimate.interval.filter(|(l, h)| l.is_finite() && h.is_finite()) {
         let (low, high) = (at(low), at(high));
-        let _ = write!(svg, "<path class=\"interval k-{class}\" d=\"M{low:.1} {MIDDLE}H{high:.1}\"/>");
+        let _ =
+            write!(svg, "<path class=\"interval k-{class}\" d=\"M{low:.1} {MIDDLE}H{high:.1}\"/>");
     }
     if estimate.value.is_finite() {
         let x = at(estimate.value);
-        let _ = write!(svg, "<circle class=\"f-{class}\" cx=\"{x:.1}\" cy=\"{MIDDLE}\" r=\"4.5\"/>");
+        let _ =
+            write!(svg, "<circle class=\"f-{class}\" cx=\"{x:.1}\" cy=\"{MIDDLE}\" r=\"4.5\"/>");
     }
 }
