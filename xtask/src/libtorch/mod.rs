@@ -130,7 +130,7 @@ pub fn ensure(workspace: &Workspace, wanted: Option<Wanted>) -> Result<Ready> {
     // Asked again, since another process may have done the work while this one waited.
     let plan = plan(wanted, &State::of(&folder))?;
     if plan != Plan::Use {
-        install::sweep(workspace.root())?;
+        install::sweep(workspace.root());
     }
     match plan {
         Plan::Use => {}

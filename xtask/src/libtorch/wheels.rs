@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
 use super::platform::{PYTHON_TAG, PYTHON_VERSION, Platform, Wheel};
@@ -25,14 +25,14 @@ pub fn gather(root: &Path, staging: &Path, platform: &Platform) -> Result<Vec<Pa
         platform.wheels.iter().filter(|wheel| find(&by_hand, platform, wheel).is_none()).collect();
     if !missing.is_empty() {
         download(&missing, platform, staging, &downloads)
-            .with_context(|| advice(&by_hand, &missing, platform))?;
+            .map_err(|why| unfetched(&why, &by_hand, &missing, platform))?;
     }
     let mut paths = Vec::new();
     for wheel in platform.wheels {
         let path = find(&by_hand, platform, wheel)
             .or_else(|| find(&downloads, platform, wheel))
-            .with_context(|| format!("pip did not deliver {}", wheel.file))
-            .with_context(|| advice(&by_hand, &[wheel], platform))?;
+            .with_context(|| format!("pip delivered no {}", wheel.file))
+            .map_err(|why| unfetched(&why, &by_hand, &[wheel], platform))?;
         verify(wheel, &path)?;
         paths.push(path);
     }
@@ -89,22 +89,21 @@ fn pip_arguments(wheels: &[&Wheel], platform: &Platform) -> Vec<String> {
     arguments
 }
 
-/// What to do without a network.
-fn advice(by_hand: &Path, missing: &[&Wheel], platform: &Platform) -> String {
+/// What went wrong, and what to do without a network.
+fn unfetched(why: &Error, by_hand: &Path, missing: &[&Wheel], platform: &Platform) -> Error {
     let files: Vec<_> = missing
         .iter()
         .map(|wheel| format!("  {} ({} MiB)", wheel.file, wheel.bytes.div_ceil(MEBIBYTE)))
         .collect();
-    format!(
-        "libtorch is not there and could not be fetched.\n\
+    anyhow!(
+        "libtorch is not there and could not be fetched: {why:#}.\n\
          Without a network, place these files in {folder} and run the same command again:\n\
          {files}\n\
          Where there is a network, this fetches them into the current folder:\n  \
          python3 -m pip {arguments}\n\
          (a browser finds them under https://pypi.org/project/torch/{version}/#files and kin).\n\
          Or set LIBTORCH to an unpacked libtorch {version}; or, where Python has \
-         torch {version}, run `cargo xtask setup --libtorch python`.\n\
-         What went wrong",
+         torch {version}, run `cargo xtask setup --libtorch python`.",
         folder = by_hand.display(),
         files = files.join("\n"),
         arguments = pip_arguments(missing, platform).join(" "),
@@ -178,7 +177,9 @@ mod tests {
     fn the_advice_names_every_missing_file_and_the_place() {
         for platform in PLATFORMS {
             let missing: Vec<_> = platform.wheels.iter().collect();
-            let text = advice(Path::new("/checkout/libtorch-wheels"), &missing, platform);
+            let folder = Path::new("/checkout/libtorch-wheels");
+            let text = unfetched(&anyhow!("no route"), folder, &missing, platform).to_string();
+            assert!(text.contains("could not be fetched: no route."), "{text}");
             assert!(text.contains("/checkout/libtorch-wheels"), "{text}");
             for wheel in platform.wheels {
                 assert!(text.contains(wheel.file), "{text}");
