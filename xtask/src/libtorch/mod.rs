@@ -121,6 +121,9 @@ pub fn ensure(workspace: &Workspace, wanted: Option<Wanted>) -> Result<Ready> {
     let folder = workspace.libtorch();
     if let Some(given) = workspace.libtorch_of_user() {
         check_given(&given)?;
+        if wanted.is_some() {
+            eprintln!("note: LIBTORCH is set and goes before --libtorch and {VARIABLE}");
+        }
         return Ok(Ready { folder: given });
     }
     if plan(wanted, &State::of(&folder))? == Plan::Use {
@@ -286,5 +289,23 @@ mod tests {
         let error = check_given(given.path()).unwrap_err().to_string();
         assert!(error.contains("2.9.0") && error.contains(VERSION), "{error}");
         assert!(error.contains("unset it"), "{error}");
+    }
+
+    #[test]
+    #[ignore = "fetches the wheels of every platform (1 GB); run it when their versions change"]
+    fn the_wheels_of_every_platform_hold_all_that_their_libraries_need() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for platform in platform::PLATFORMS {
+            let staging = tempfile::tempdir_in(root).unwrap();
+            let wheels = wheels::gather(root, staging.path(), platform).unwrap();
+            let into = staging.path().join("libtorch");
+            assemble::assemble(&wheels, platform, &into).unwrap();
+            assert_eq!(version::of(&into).as_deref(), Some(VERSION));
+            for library in platform.libraries {
+                assert!(into.join("lib").join(library).is_file(), "{platform} {library}");
+            }
+            let listing = std::fs::read_dir(into.join("lib")).unwrap().flatten();
+            println!("{platform}: {:?}", listing.map(|it| it.file_name()).collect::<Vec<_>>());
+        }
     }
 }
