@@ -4,7 +4,6 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -49,7 +48,6 @@ enum Outcome {
 /// What the steps share.
 struct Bench {
     workspace: Workspace,
-    libraries: PathBuf,
 }
 
 impl Bench {
@@ -83,8 +81,8 @@ fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let (wanted, names) = Wanted::from_arguments(arguments)?;
     let steps = choose(&names)?;
     let workspace = Workspace::locate()?;
-    let libraries = libtorch::ensure(&workspace, wanted)?.libraries();
-    let bench = Bench { workspace, libraries };
+    libtorch::ensure(&workspace, wanted)?;
+    let bench = Bench { workspace };
 
     let mut results = Vec::new();
     for step in steps {
@@ -173,11 +171,7 @@ fn tests(bench: &Bench) -> Result<Outcome> {
 
 /// Examples in the documentation.
 fn doctests(bench: &Bench) -> Result<Outcome> {
-    // Build scripts cannot add an rpath here, and the relative one of the configuration only
-    // leads to the checkout's own libtorch.
-    let flags = format!("-C link-arg=-Wl,-rpath,{}", bench.libraries.display());
-    let arguments = ["test", "--release", "--locked", "--workspace", "--doc"];
-    bench.cargo(&arguments, &[("RUSTDOCFLAGS", &flags)])
+    bench.cargo(&["test", "--release", "--locked", "--workspace", "--doc"], &[])
 }
 
 /// Licences and sources of the dependencies. Known weaknesses are left out: they come up
