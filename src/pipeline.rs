@@ -1,10 +1,11 @@
 //! From prompt to image: tokens → context → latents → image, with a tap along the way.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use image::RgbImage;
 use tch::{Kind, Tensor};
 
+use crate::INTERRUPTED;
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::tokenizer::{TokenizerError, Tokens};
 use crate::sampler::{
@@ -119,9 +120,6 @@ pub struct Generation {
 
 /// Called after each step with the number of steps done and of all steps.
 pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
-
-/// A flag that stops runs when it is set (Ctrl-C).
-pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 impl Request {
     /// Checks all that can be known before the run.

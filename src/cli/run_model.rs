@@ -11,7 +11,7 @@ use crate::model::attention::AttentionKernel;
 use crate::model::checkpoint::{DiffusionModel, Placement};
 use crate::model::parameters::WeightFile;
 use crate::pipeline::{Generation, Request, generate};
-use crate::run::{Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
+use crate::run::{FileRecord, Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
 use crate::sampler::SamplerKind;
 use crate::tap::Tap;
 
@@ -99,7 +99,12 @@ impl ModelArgs {
                 AttentionKernel::Explicit => "explicit".to_owned(),
             },
         };
-        (ModelRecord { name: self.model.clone(), weights: model.weights.clone() }, runtime)
+        let weights = model.weights.iter().cloned().map(|file| FileRecord {
+            path: file.path,
+            bytes: file.bytes,
+            sha256: file.sha256,
+        });
+        (ModelRecord { name: self.model.clone(), weights: weights.collect() }, runtime)
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
 use tch::Device;
 
+use super::output::{bar, note};
 use crate::model::checkpoint::ModelFiles;
 use crate::model::parameters::{Store, WeightFile};
 use crate::model::tokenizer::Tokenizer;
@@ -125,7 +125,7 @@ enum Target {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<u8> {
-    let device = crate::cli::device(&args.device)?;
+    let device = super::run_model::device(&args.device)?;
     let (steps, batch, learning_rate, warmup) = args.part.defaults();
     let steps = args.steps.unwrap_or(steps);
     let plan = TrainingPlan {
@@ -172,7 +172,7 @@ pub fn run(args: Args) -> Result<u8> {
             write_frame(&args.out)?;
         }
     }
-    println!("{}", args.out.display());
+    super::output::line(&args.out.display().to_string())?;
     Ok(0)
 }
 
@@ -251,15 +251,6 @@ fn has_bf16() -> bool {
     }
 }
 
-fn bar(length: u64, unit: &str) -> ProgressBar {
-    let style = format!("{{wide_bar}} {{pos}}/{{len}} {unit} {{msg}} {{elapsed}} <{{eta}}");
-    let bar = ProgressBar::new(length);
-    if let Ok(style) = ProgressStyle::with_template(&style) {
-        bar.set_style(style);
-    }
-    bar
-}
-
 /// Trains with a progress bar; where nobody watches, one plain line every few minutes.
 fn train_with_bar(
     objective: &mut dyn Objective,
@@ -277,10 +268,10 @@ fn train_with_bar(
         bar.set_message(format!("loss {average:.4} {:.0} images/s", r.images_per_second));
         if bar.is_hidden() && last_line.elapsed() > LINE_EVERY {
             last_line = std::time::Instant::now();
-            eprintln!(
+            note(&format!(
                 "step {}/{} loss {average:.4} {:.0} images/s",
                 r.step, r.steps, r.images_per_second
-            );
+            ));
         }
     });
     bar.finish_and_clear();

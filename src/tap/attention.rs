@@ -137,7 +137,7 @@ impl AttentionRecorder {
         let p = maps / &sum;
         let entropy = -p.xlogy(&p).sum_dim_intlist([-1_i64].as_slice(), false, Kind::Float);
         let x = cell_centres(columns).repeat([rows]);
-        let y = cell_centres(rows).repeat_interleave_self_int(columns, None);
+        let y = cell_centres(rows).repeat_interleave_self_int(columns, None, None);
         let centroid_x = p.matmul(&x);
         let centroid_y = p.matmul(&y);
         let peak = maps.argmax(-1, false);

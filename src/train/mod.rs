@@ -20,7 +20,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::model::checkpoint::ModelError;
 use crate::model::parameters::{Parameters, WeightFile, WeightsError, save_tensors};
-use crate::pipeline::INTERRUPTED;
+use crate::INTERRUPTED;
 use crate::tap::TapError;
 
 /// What all training runs are told.
