@@ -142,7 +142,7 @@ impl AttentionRecorder {
         let centroid_y = p.matmul(&y);
         let peak = maps.argmax(-1, false);
         let numbers = |t: &Tensor| -> Result<Vec<f64>, TapError> {
-            Vec::try_from(t.to_kind(Kind::Double).contiguous().view([-1])).map_err(|e| {
+            Vec::try_from(t.to_kind(Kind::Double).contiguous().view([-1])).map_err(|e: tch::TchError| {
                 TapError::Unusable {
                     site: self.layers[layer].site.clone(),
                     problem: e.to_string(),
@@ -213,7 +213,7 @@ impl Running {
         let site = self.site;
         let unusable = |problem: String| TapError::Unusable { site: site.clone(), problem };
         let values = |t: &Tensor| {
-            Vec::<f32>::try_from(t.contiguous().view([-1])).map_err(|e| unusable(e.to_string()))
+            Vec::<f32>::try_from(t.contiguous().view([-1])).map_err(|e: tch::TchError| unusable(e.to_string()))
         };
         let s: Vec<usize> = self.sum.size().iter().map(|&n| n as usize).collect();
         let shape = (s[0], s[1], s[2], s[3], s[4]);
@@ -224,7 +224,7 @@ impl Running {
             .iter()
             .map(|t| {
                 Array4::from_shape_vec((s[0], s[2], s[3], s[4]), values(t)?)
-                    .map_err(|e| unusable(e.to_string()))
+                    .map_err(|e: tch::TchError| unusable(e.to_string()))
             })
             .collect::<Result<_, _>>()?;
         Ok(LayerMaps { site, per_head, per_step })
