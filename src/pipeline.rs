@@ -8,9 +8,7 @@ use tch::{Kind, Tensor};
 use crate::INTERRUPTED;
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::tokenizer::{TokenizerError, Tokens};
-use crate::sampler::{
-    Denoised, NoiseSource, Sampler, SamplerKind, ScheduleError,
-};
+use crate::sampler::{Denoised, NoiseSource, Sampler, SamplerKind, ScheduleError};
 use crate::tap::{BatchLayout, Branch, Cx, Moment, Tap, TapError};
 
 /// What to generate.
@@ -93,7 +91,9 @@ pub enum PipelineError {
     #[error(transparent)]
     Tap(#[from] TapError),
     /// The result is not a number.
-    #[error("step {step} gave NaN or infinity: the weights or the edit are broken, or the dtype is too small (try --dtype f32)")]
+    #[error(
+        "step {step} gave NaN or infinity: the weights or the edit are broken, or the dtype is too small (try --dtype f32)"
+    )]
     NotFinite {
         /// At which step.
         step: usize,

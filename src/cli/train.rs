@@ -252,11 +252,7 @@ fn has_bf16() -> bool {
 }
 
 /// Trains with a progress bar; where nobody watches, one plain line every few minutes.
-fn train_with_bar(
-    objective: &mut dyn Objective,
-    plan: &TrainingPlan,
-    folder: &Path,
-) -> Result<()> {
+fn train_with_bar(objective: &mut dyn Objective, plan: &TrainingPlan, folder: &Path) -> Result<()> {
     const LINE_EVERY: Duration = Duration::from_secs(60);
     let bar = bar(plan.steps, "steps");
     let mut last_line = std::time::Instant::now();

@@ -317,10 +317,8 @@ impl Objective for DenoiserObjective {
         let unet = ("diffusion_pytorch_model", &self.unet_parameters);
         let config = (&self.unet_config, &class("UNet2DConditionModel")[..]);
         export_part(folder, "unet", config, unet)?;
-        let clip = [
-            ("model_type", json!("clip_text_model")),
-            ("architectures", json!(["CLIPTextModel"])),
-        ];
+        let clip =
+            [("model_type", json!("clip_text_model")), ("architectures", json!(["CLIPTextModel"]))];
         let text = ("model", &self.text_parameters);
         export_part(folder, "text_encoder", (&self.around.text_config, &clip), text)?;
         let path = folder.join("scheduler/scheduler_config.json");
