@@ -285,7 +285,7 @@ fn denoise(
 
         let output = guide(model, request.guidance, sampler, &output, (&x, t), layout, cx)?;
         let stepped = sampler.step(step, &output, &x, noise);
-        cx.tap(sites.x0, stepped.x0)?;
+        let _seen = cx.tap(sites.x0, stepped.x0)?;
         x = stepped.previous;
         if !x.sum(Kind::Float).double_value(&[]).is_finite() {
             return Err(PipelineError::NotFinite { step });
@@ -314,7 +314,7 @@ fn guide(
     let guided = if layout == BatchLayout::UncondThenCond {
         let parts = output.chunk(2, 0);
         if cx.wants(sites.eps_uncond) {
-            cx.tap(sites.eps_uncond, eps_of(&parts[0]))?;
+            let _seen = cx.tap(sites.eps_uncond, eps_of(&parts[0]))?;
         }
         &parts[0] + (&parts[1] - &parts[0]) * s
     } else {

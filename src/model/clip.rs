@@ -4,7 +4,7 @@
 use tch::{Kind, Tensor};
 
 use super::config::{ClipTextConfig, ClipVisionConfig};
-use super::layers::{Conv2d, Embedding, LayerNorm, Linear};
+use super::layers::{Embedding, LayerNorm, Linear};
 use super::parameters::{Init, Scope};
 use crate::site::{Axis, SiteId};
 use crate::tap::{Cx, TapError};

@@ -1,7 +1,7 @@
 //! CLIP's byte-pair encoding (Radford et al. 2021), read from `vocab.json` and `merges.txt`.
 
 use serde::{Deserialize, Serialize};
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
@@ -126,7 +126,7 @@ impl Tokenizer {
         let (start, end) = (id(Self::START)?, id(Self::END)?);
         let pad = id(config.pad_token.as_ref().map_or(Self::END, TokenText::text))?;
         let bpe = BPE::builder()
-            .vocab_and_merges(vocab.into_iter().collect::<ahash_map::Vocab>(), merges)
+            .vocab_and_merges(vocab.into_iter().collect::<Vocab>(), merges)
             .unk_token(Self::END.into())
             .end_of_word_suffix(Self::WORD_END.into())
             .build()
@@ -145,6 +145,11 @@ impl Tokenizer {
     /// Longest prompt in tokens, start and end included.
     pub fn max_length(&self) -> usize {
         self.length
+    }
+
+    /// Number of ids.
+    pub fn vocabulary_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
     }
 
     /// Encodes a prompt; what does not fit is cut off and named in [`Tokens::cut`].
@@ -199,11 +204,6 @@ impl Tokenizer {
         ids.resize(self.length, self.pad);
         ids
     }
-}
-
-mod ahash_map {
-    /// The map type that the tokenizers crate takes a vocabulary in.
-    pub type Vocab = std::collections::HashMap<String, u32>;
 }
 
 fn word_text(

@@ -4,6 +4,16 @@
 //! a site nobody wants costs a load and a branch. The tap belongs to the run that was given
 //! it: nothing is left behind in the model.
 
+mod attention;
+mod combine;
+mod raw;
+mod statistics;
+
+pub use attention::{AttentionRecord, AttentionRecorder, AttentionRow, LayerMaps};
+pub use combine::Then;
+pub use raw::RawRecorder;
+pub use statistics::{StatisticsRecorder, StatisticsRow};
+
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 

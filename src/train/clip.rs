@@ -111,8 +111,8 @@ fn swapped(caption: &str) -> Option<String> {
         Some(words.collect::<Vec<_>>().join(" "))
     };
     match (a.colour, b.colour) {
-        (Some(x), Some(y)) if x != y => exchange(x.word(), y.word()),
-        _ if a.shape != b.shape => exchange(a.shape.word(), b.shape.word()),
+        (Some(x), Some(y)) if x != y => exchange(x.name(), y.name()),
+        _ if a.shape != b.shape => exchange(a.shape.name(), b.shape.name()),
         _ => None,
     }
 }

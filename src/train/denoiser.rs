@@ -336,7 +336,7 @@ impl DenoiserObjective {
     /// Weight of each image's error, [n].
     fn weights(&self, alpha_bars: &Tensor) -> Tensor {
         let Some(gamma) = self.loss.min_snr else { return alpha_bars.ones_like() };
-        let snr = alpha_bars / (1.0 - alpha_bars);
+        let snr: Tensor = alpha_bars / (-alpha_bars + 1.0);
         let capped = snr.clamp_max(gamma);
         // The same weight of the error of x0, said for each prediction (Hang et al. 2023,
         // section 3.4).

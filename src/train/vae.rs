@@ -42,7 +42,7 @@ pub fn shapes_config() -> VaeConfig {
         in_channels: 3,
         out_channels: 3,
         latent_channels: 4,
-        block_out_channels: vec![24, 48, 96],
+        block_out_channels: vec![16, 32, 64],
         down_block_types: repeat("DownEncoderBlock2D"),
         up_block_types: repeat("UpDecoderBlock2D"),
         layers_per_block: 1,

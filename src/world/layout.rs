@@ -8,7 +8,7 @@ use super::scene::{Object, Relation};
 /// Free space between a silhouette's circle and the frame.
 const MARGIN: f32 = 0.035;
 /// Free space between the circles of two objects.
-const GAP: f32 = 0.03;
+const GAP: f32 = 0.045;
 /// Greatest distance across a relation's axis, of the distance along it.
 const CLEAR: f32 = 0.45;
 /// Places tried for one object before the whole layout starts again.

@@ -237,3 +237,51 @@ fn arrangements(objects: &[Object]) -> impl Iterator<Item = (&Object, Relation, 
         })
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str =
+        "version = 1\npairs = []\ntriples = []\nrole_swaps = []\ncounts = []\nwords = []\n";
+
+    fn with(list: &str, entry: &str) -> Result<(Cells, String), SplitError> {
+        load(&EMPTY.replace(&format!("{list} = []"), &format!("{list} = [\"{entry}\"]")))
+    }
+
+    #[test]
+    fn entries_are_read_with_the_grammar_and_told_forward() {
+        let (cells, _) = with("triples", "ring below cube").unwrap();
+        assert_eq!(cells.triples, [(Shape::Cube, Relation::Above, Shape::Ring)]);
+        let (cells, _) = with("role_swaps", "red ball left of blue cube").unwrap();
+        let (red, blue) = ((Colour::Red, Shape::Ball), (Colour::Blue, Shape::Cube));
+        assert_eq!(cells.swaps, [(blue, Relation::LeftOf, red)]);
+        let (cells, _) = with("counts", "five cubes").unwrap();
+        assert_eq!(cells.counts, [(Shape::Cube, 5)]);
+    }
+
+    #[test]
+    fn bad_entries_are_named() {
+        for (list, entry) in [
+            ("pairs", "ball"),
+            ("triples", "cone and ring"),
+            ("role_swaps", "red ball left of cube"),
+            ("counts", "cube"),
+        ] {
+            let error = with(list, entry).unwrap_err();
+            assert!(matches!(&error, SplitError::Entry { entry: e, .. } if e == entry), "{error}");
+        }
+        assert!(matches!(with("pairs", "mauve ball"), Err(SplitError::Grammar { .. })));
+        assert!(matches!(load("version = 1"), Err(SplitError::Toml(_))));
+        assert!(matches!(load(&format!("{EMPTY}colours = []")), Err(SplitError::Toml(_))));
+    }
+
+    #[test]
+    fn the_digest_is_of_the_content_not_of_the_layout() {
+        let hash = |text: &str| load(text).unwrap().1;
+        assert_eq!(hash(EMPTY), hash(&format!("# a comment\n{}", EMPTY.replace(" = ", "="))));
+        assert_ne!(hash(EMPTY), with("words", "CAT").unwrap().1);
+        assert_ne!(with("words", "CAT").unwrap().1, with("words", "DOG").unwrap().1);
+    }
+}

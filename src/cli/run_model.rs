@@ -1,0 +1,218 @@
+//! The arguments that all commands share that run a model.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use tch::{Cuda, Device, Kind};
+
+use super::output::bar;
+use crate::model::attention::AttentionKernel;
+use crate::model::checkpoint::{DiffusionModel, Placement};
+use crate::model::parameters::WeightFile;
+use crate::pipeline::{Generation, Request, generate};
+use crate::run::{Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
+use crate::sampler::SamplerKind;
+use crate::tap::Tap;
+
+/// Which model, and where it computes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// `shapes` (built in), or a folder in diffusers layout
+    #[arg(long, value_name = "shapes|DIR", default_value = "shapes")]
+    pub model: String,
+    /// auto, cpu or cuda
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Kind of weights and activations
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
+    /// Attention kernel: explicit everywhere, or only where probabilities are watched
+    #[arg(long, value_enum, default_value_t = AttentionKernel::Auto)]
+    pub attention: AttentionKernel,
+}
+
+/// Kind of weights and activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    /// 32 bits
+    F32,
+    /// 16 bits with the range of f32
+    Bf16,
+    /// 16 bits (GPUs)
+    F16,
+}
+
+impl Dtype {
+    fn kind(self) -> Kind {
+        match self {
+            Dtype::F32 => Kind::Float,
+            Dtype::Bf16 => Kind::BFloat16,
+            Dtype::F16 => Kind::Half,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::Bf16 => "bf16",
+            Dtype::F16 => "f16",
+        }
+    }
+}
+
+/// The device a name stands for.
+pub fn device(name: &str) -> Result<Device> {
+    let cuda = Cuda::is_available();
+    match name {
+        "auto" | "cuda" if cuda => Ok(Device::Cuda(0)),
+        "auto" | "cpu" => Ok(Device::Cpu),
+        other => {
+            let available = if cuda { "auto, cpu, cuda" } else { "auto, cpu" };
+            bail!("device `{other}` is not available here; available: {available}")
+        }
+    }
+}
+
+impl ModelArgs {
+    /// Opens the model.
+    pub fn open(&self) -> Result<DiffusionModel> {
+        let placement = Placement {
+            device: device(&self.device)?,
+            kind: self.dtype.kind(),
+            kernel: self.attention,
+        };
+        Ok(DiffusionModel::open(&self.model, placement)?)
+    }
+
+    /// What the manifest says of the model.
+    pub fn record(&self, model: &DiffusionModel) -> (ModelRecord, RuntimeRecord) {
+        let runtime = RuntimeRecord {
+            libtorch: crate::LIBTORCH_VERSION.to_owned(),
+            tch: crate::TCH_VERSION.to_owned(),
+            device: format!("{:?}", model.placement.device).to_lowercase(),
+            dtype: self.dtype.name().to_owned(),
+            threads: tch::get_num_threads().max(1) as usize,
+            attention_kernel: match self.attention {
+                AttentionKernel::Auto => "auto".to_owned(),
+                AttentionKernel::Explicit => "explicit".to_owned(),
+            },
+        };
+        (ModelRecord { name: self.model.clone(), weights: model.weights.clone() }, runtime)
+    }
+}
+
+/// What is drawn, and how.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SampleArgs {
+    /// What to draw
+    #[arg(long)]
+    pub prompt: String,
+    /// What to steer away from
+    #[arg(long, default_value = "")]
+    pub negative: String,
+    /// Seed of the first image; the others follow
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Images
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub count: u64,
+    /// Sampling steps
+    #[arg(long, value_name = "N", default_value_t = 25, allow_negative_numbers = true)]
+    pub steps: i64,
+    /// Sampler
+    #[arg(long, value_enum, default_value_t = SamplerKind::Ddim)]
+    pub sampler: SamplerKind,
+    /// Guidance scale s of ε = ε_u + s(ε_c − ε_u); γ = s − 1 in (1+γ)ε_c − γε_u; 1 is none
+    #[arg(long, value_name = "S", default_value_t = 5.0, allow_negative_numbers = true)]
+    pub guidance: f64,
+    /// Image width in pixels [default: the model's own]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
+    pub width: Option<i64>,
+    /// Image height in pixels [default: the model's own]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
+    pub height: Option<i64>,
+    /// Start from this unit noise: a safetensors file with one tensor `latents` [n, c, h, w]
+    #[arg(long, value_name = "FILE")]
+    pub init_latents: Option<PathBuf>,
+}
+
+impl SampleArgs {
+    /// The request these arguments stand for.
+    pub fn request(&self, model: &DiffusionModel) -> Result<Request> {
+        let native = model.native_size();
+        let seeds: Vec<u64> = (0..self.count).map(|i| self.seed.wrapping_add(i)).collect();
+        Ok(Request {
+            prompts: vec![self.prompt.clone(); seeds.len()],
+            negative: self.negative.clone(),
+            seeds,
+            steps: usize::try_from(self.steps).unwrap_or(0),
+            sampler: self.sampler,
+            guidance: self.guidance,
+            height: self.height.unwrap_or(native),
+            width: self.width.unwrap_or(native),
+            init_latents: self.init_latents.as_deref().map(read_latents).transpose()?,
+        })
+    }
+}
+
+/// The one tensor `latents` of a safetensors file.
+fn read_latents(path: &Path) -> Result<Vec<f32>> {
+    let tensors = WeightFile::open(path)?.tensors()?;
+    let latents = tensors.get("latents").with_context(|| {
+        format!("{}: no tensor named `latents`; write one with --save-latents", path.display())
+    })?;
+    let flat = latents.to_kind(Kind::Float).contiguous().view([-1]);
+    Ok(Vec::try_from(flat)?)
+}
+
+/// Warns of words that did not fit the tokenizer.
+pub fn warn_of_cut_words(model: &DiffusionModel, request: &Request) -> Result<()> {
+    let tokens = request.check(model)?;
+    if let Some(tokens) = tokens.first().filter(|t| !t.cut.is_empty()) {
+        tracing::warn!(
+            "the prompt has more than {} tokens; not read: {}",
+            model.tokenizer.max_length() - 2,
+            tokens.cut.join(" ")
+        );
+    }
+    Ok(())
+}
+
+/// Runs a request with a progress bar.
+pub fn generate_with_bar(
+    model: &DiffusionModel,
+    request: &Request,
+    tap: Option<&mut dyn Tap>,
+) -> Result<Generation> {
+    let bar = bar(request.steps as u64, "steps");
+    let result = generate(model, request, tap, &mut |done, _| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    Ok(result?)
+}
+
+/// The manifest of a run of a model.
+pub fn manifest(
+    probe: &str,
+    args: &ModelArgs,
+    model: &DiffusionModel,
+    request: &Request,
+) -> Manifest {
+    let mut manifest = Manifest::new(probe);
+    let (record, runtime) = args.record(model);
+    manifest.model = Some(record);
+    manifest.runtime = Some(runtime);
+    manifest.sampling = Some(SamplingRecord {
+        sampler: request.sampler.label().to_owned(),
+        guidance: Guidance::from_scale(request.guidance),
+        steps: request.steps,
+        seeds: request.seeds.clone(),
+        width: request.width as usize,
+        height: request.height as usize,
+        negative: request.negative.clone(),
+    });
+    manifest.set_prompts(request.prompts.clone());
+    manifest
+}

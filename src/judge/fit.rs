@@ -1,0 +1,203 @@
+//! Which solid explains a region best.
+
+use super::backdrop::{Backdrop, beyond_shadow};
+use super::grid::{Grid, Mask};
+use super::template::{Place, Shapes, Template, outline};
+use crate::world::{Finish, Shape};
+
+/// A solid at a place, and how well it explains the pixels there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fit {
+    pub shape: Shape,
+    pub finish: Finish,
+    pub place: Place,
+    /// Sum over the window of squared differences of colours, with the pattern that is seen.
+    pub cost: f32,
+    /// The same for the next best shape.
+    pub next_shape: f32,
+    /// How clearly the finish is marked: the greatest of the two contrasts (stripes, dots), 0
+    /// on a plain solid, 1 on a freshly drawn pattern.
+    pub contrast: f32,
+    /// Contrast of the other pattern.
+    pub other_contrast: f32,
+}
+
+/// Contrast of a pattern from which an object is patterned: half of a freshly drawn one less a
+/// little, because blur weakens patterns and strengthens none.
+pub(super) const PATTERNED: f32 = 0.38;
+
+/// Steps by which a solid is moved and scaled, in working pixels.
+const NEAR_STEPS: [f32; 2] = [0.5, 0.25];
+/// The same where its first place was bad.
+const FAR_STEPS: [f32; 4] = [2.0, 1.0, 0.5, 0.25];
+/// A shape that starts with so many times the cost of the best is not moved at all.
+const HOPELESS: f32 = 2.5;
+/// Cost over the square of the radius from which no place found so far is good.
+const POOR: f32 = 0.02;
+
+/// What the fit of a region looks at.
+pub(super) struct View<'a> {
+    pub grid: &'a Grid,
+    pub backdrop: &'a Backdrop,
+    /// Pixels that belong to other regions are left out.
+    pub others: &'a Mask,
+}
+
+/// Differences of one solid with each finish at one place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Errors {
+    /// Plain: sum of squared differences.
+    plain: f32,
+    /// For stripes and dots: what the image adds to plain along what the pattern adds to plain,
+    /// and the square of the latter.
+    along: [f32; 2],
+    square: [f32; 2],
+}
+
+impl Errors {
+    fn contrast(&self, pattern: usize) -> f32 {
+        (self.along[pattern] / self.square[pattern].max(1e-6)).clamp(0.0, 1.2)
+    }
+
+    /// What is left to explain with the better pattern at its best contrast, that pattern, its
+    /// contrast and the other's.
+    fn best(&self) -> (f32, usize, f32, f32) {
+        // |e − a v|² = |e|² − 2 a (e·v) + a² |v|²
+        let gain = |p: usize| {
+            let a = self.contrast(p);
+            a * (2.0 * self.along[p] - a * self.square[p])
+        };
+        let p = usize::from(gain(1) > gain(0));
+        let cost = (self.plain - gain(p)).max(0.0);
+        (cost, p, self.contrast(p), self.contrast(1 - p))
+    }
+}
+
+impl View<'_> {
+    fn errors(&self, finishes: &[Template; 3], place: Place) -> Errors {
+        let mut errors = Errors::default();
+        let (x0, y0, x1, y1) = place.window(self.others);
+        for y in y0..y1 {
+            for x in x0..x1 {
+                let at = y * self.grid.width + x;
+                if !self.others.on[at] {
+                    self.pixel_errors(&mut errors, finishes, place, (x, y));
+                }
+            }
+        }
+        errors
+    }
+
+    fn pixel_errors(
+        &self,
+        errors: &mut Errors,
+        finishes: &[Template; 3],
+        place: Place,
+        (x, y): (usize, usize),
+    ) {
+        let at = y * self.grid.width + x;
+        let (pixel, backdrop) = (self.grid.rgb[at], self.backdrop.rgb[at]);
+        let [r, g, b, coverage] = finishes[0].pixel(place, x, y);
+        let plain = [r, g, b];
+        let behind: [f32; 3] = std::array::from_fn(|k| (1.0 - coverage) * backdrop[k]);
+        // What is left for the background to explain, shadows allowed.
+        let rest = std::array::from_fn(|k| pixel[k] - plain[k]);
+        let e = if coverage < 0.5 {
+            beyond_shadow(rest, behind)
+        } else {
+            std::array::from_fn(|k| rest[k] - behind[k])
+        };
+        errors.plain += e[0] * e[0] + e[1] * e[1] + e[2] * e[2];
+        if coverage < 0.5 {
+            return;
+        }
+        for pattern in 0..2 {
+            let marked = finishes[pattern + 1].pixel(place, x, y);
+            for k in 0..3 {
+                let v = marked[k] - plain[k];
+                errors.along[pattern] += v * e[k];
+                errors.square[pattern] += v * v;
+            }
+        }
+    }
+
+    /// The best solid for a region of a known colour: starts each shape at the region's box,
+    /// then moves and scales it in ever smaller steps.
+    pub fn fit(&self, shapes: &Shapes, bounds: [f32; 4]) -> Fit {
+        let mut tried: Vec<(f32, Shape, Place)> = shapes
+            .iter()
+            .map(|finishes| {
+                let shape = finishes[0].shape;
+                let place = Place::of_bounds(shape, bounds);
+                (self.errors(finishes, place).best().0, shape, place)
+            })
+            .collect();
+        tried.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let hopeless = HOPELESS * tried[0].0;
+        self.settle_all(&mut tried, shapes, &NEAR_STEPS, |cost| cost < hopeless);
+        if tried[0].0 > POOR * tried[0].2.radius * tried[0].2.radius {
+            // The box misleads where part of the silhouette looks like shadow.
+            self.settle_all(&mut tried, shapes, &FAR_STEPS, |_| true);
+        }
+        let (cost, shape, place) = tried[0];
+        let finishes = &shapes[shape as usize];
+        let (_, pattern, contrast, other_contrast) = self.errors(finishes, place).best();
+        let finish = match pattern {
+            _ if contrast < PATTERNED => Finish::Plain,
+            0 => finishes[1].finish,
+            _ => finishes[2].finish,
+        };
+        Fit { shape, finish, place, cost, next_shape: tried[1].0, contrast, other_contrast }
+    }
+
+    /// Moves those of the tried solids to their best places whose cost is `worth_it`, and sorts
+    /// them by cost.
+    fn settle_all(
+        &self,
+        tried: &mut [(f32, Shape, Place)],
+        shapes: &Shapes,
+        steps: &[f32],
+        worth_it: impl Fn(f32) -> bool,
+    ) {
+        for (cost, shape, place) in tried.iter_mut().filter(|t| worth_it(t.0)) {
+            (*place, *cost) = self.settle(&shapes[*shape as usize], steps, *place, *cost);
+        }
+        tried.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+
+    fn settle(
+        &self,
+        finishes: &[Template; 3],
+        steps: &[f32],
+        start: Place,
+        cost_there: f32,
+    ) -> (Place, f32) {
+        let cost = |place: Place| self.errors(finishes, place).best().0;
+        let (mut place, mut least) = (start, cost_there);
+        for &step in steps {
+            let moves = [(step, 0.0, 0.0), (0.0, step, 0.0), (0.0, 0.0, step)];
+            for (dx, dy, dr) in moves {
+                for sign in [1.0, -1.0] {
+                    let next = Place {
+                        x: place.x + sign * dx,
+                        y: place.y + sign * dy,
+                        radius: (place.radius + sign * dr).max(1.0),
+                    };
+                    let c = cost(next);
+                    if c < least {
+                        (place, least) = (next, c);
+                        break;
+                    }
+                }
+            }
+        }
+        (place, least)
+    }
+}
+
+/// Box of a fitted solid in working pixels.
+pub(super) fn bounds_of(fit: &Fit) -> [f32; 4] {
+    let o = outline(fit.shape);
+    let Place { x, y, radius } = fit.place;
+    [x + radius * o[0], y + radius * o[1], x + radius * o[2], y + radius * o[3]]
+}
