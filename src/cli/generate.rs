@@ -49,7 +49,7 @@ pub fn run(args: Args) -> Result<u8> {
     let request = args.sample.request(&model)?;
     warn_of_cut_words(&model, &request)?;
     let mut manifest = manifest("generate", &args.model, &model, &request);
-    let spec = toml::to_string_pretty(&spec(&args)).context("the spec")?;
+    let spec = toml::to_string_pretty(&args.sample.spec("generate", &args.model))?;
     let folder = RunFolder::create(&args.output.out, "generate", &spec)?;
     let made = generate_with_bar(&model, &request, None)?;
 
@@ -95,11 +95,4 @@ fn check_writable(file: &Path) -> Result<()> {
 fn save_latents(file: &Path, latents: &Tensor) -> Result<()> {
     let latents = latents.to_kind(Kind::Float);
     Ok(save_tensors(file, &[("latents".to_owned(), latents)])?)
-}
-
-/// The run written down, so that it can be made again.
-fn spec(args: &Args) -> toml::Table {
-    let mut spec = args.sample.spec(&args.model);
-    spec.insert("kind".into(), "generate".into());
-    spec
 }

@@ -121,9 +121,9 @@ pub struct SampleArgs {
     /// Seed of the first image; the others follow
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Images
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub count: u64,
+    /// Images [default: 1, for attention 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub count: Option<u64>,
     /// Sampling steps
     #[arg(long, value_name = "N", default_value_t = 25, allow_negative_numbers = true)]
     pub steps: i64,
@@ -148,7 +148,7 @@ impl SampleArgs {
     /// The request these arguments stand for.
     pub fn request(&self, model: &DiffusionModel) -> Result<Request> {
         let native = model.native_size();
-        let seeds: Vec<u64> = (0..self.count).map(|i| self.seed.wrapping_add(i)).collect();
+        let seeds: Vec<u64> = (0..self.count.unwrap_or(1)).map(|i| self.seed.wrapping_add(i)).collect();
         Ok(Request {
             prompts: vec![self.prompt.clone(); seeds.len()],
             negative: self.negative.clone(),
@@ -224,18 +224,19 @@ pub fn manifest(
 
 impl SampleArgs {
     /// The arguments as a spec that makes the same run again.
-    pub fn spec(&self, model: &ModelArgs) -> toml::Table {
+    pub fn spec(&self, kind: &str, model: &ModelArgs) -> toml::Table {
         let mut spec = toml::Table::new();
         let mut put = |key: &str, value: toml::Value| {
             spec.insert(key.to_owned(), value);
         };
+        put("kind", kind.into());
         put("version", 1.into());
         put("model", model.model.clone().into());
         put("dtype", model.dtype.name().into());
         put("prompt", self.prompt.clone().into());
         put("negative", self.negative.clone().into());
         put("seed", (self.seed as i64).into());
-        put("count", (self.count as i64).into());
+        put("count", (self.count.unwrap_or(1) as i64).into());
         put("steps", self.steps.into());
         put("sampler", self.sampler.label().into());
         put("guidance", self.guidance.into());
@@ -256,7 +257,7 @@ impl SampleArgs {
         }
         add("model", model.model.clone());
         add("seed", self.seed.to_string());
-        add("count", self.count.to_string());
+        add("count", self.count.unwrap_or(1).to_string());
         add("steps", self.steps.to_string());
         add("sampler", self.sampler.label().to_owned());
         add("guidance", self.guidance.to_string());

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use tch::{Kind, Tensor};
 
-use super::{Branch, Moment, Tap, TapError};
-use crate::site::Site;
+use super::{Moment, Tap, TapError};
+use crate::site::{Branch, Site};
 
 /// Statistics of one tensor, one branch, one step; all images of the run together.
 #[derive(Clone, Debug, PartialEq)]
