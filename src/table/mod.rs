@@ -26,8 +26,8 @@ pub use check::check;
 pub use column::{Cell, ColumnDeclaration, Kind, ValueRange};
 pub use declare::{Row, TableDeclaration};
 pub use declared::{
-    AlignmentRow, AttentionRow, ImageRow, JudgementRow, JudgementSummaryRow, ScheduleRow, SchemaRow, TokenRow,
-    TraceStatisticsRow, declaration, declarations, versions,
+    AlignmentRow, AttentionRow, ImageRow, JudgementRow, JudgementSummaryRow, ScheduleRow,
+    SchemaRow, TokenRow, TraceStatisticsRow, declaration, declarations, versions,
 };
 pub use describe::{documentation, schema};
 pub use error::{Problem, TableError};
