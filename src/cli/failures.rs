@@ -79,7 +79,7 @@ pub fn run(args: Args) -> Result<u8> {
     manifest.judge_version = Some(format!("{} {}", judge::NAME, judge::VERSION));
     manifest.schemas = crate::table::versions();
     let spec = format!(
-        "kind = \"failures\"\nversion = 1\nmodel = {:?}\ncount = {}\nseed = {}\nsteps = {}\nguidance = {:?}\ncategories = {:?}\n",
+        "kind = \"failures\"\nversion = 1\nmodel = {:?}\ncount = {}\nseed = {}\nsteps = {}\nguidance = {:?}\ncategory = {:?}\n",
         args.model.model,
         args.count,
         args.seed,

@@ -239,8 +239,12 @@ impl SampleArgs {
         put("version", 1.into());
         put("model", model.model.clone().into());
         put("dtype", model.dtype.name().into());
-        put("prompt", self.prompt.clone().unwrap_or_default().into());
-        put("negative", self.negative.clone().into());
+        if let Some(prompt) = &self.prompt {
+            put("prompt", prompt.clone().into());
+        }
+        if !self.negative.is_empty() {
+            put("negative", self.negative.clone().into());
+        }
         put("seed", (self.seed as i64).into());
         put("count", (self.count.unwrap_or(1) as i64).into());
         put("steps", self.steps.into());
