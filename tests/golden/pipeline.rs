@@ -55,7 +55,11 @@ fn from_prompt_to_pixels() -> Outcome {
         let both = predictions.get(step as i64);
         let (uncond, cond) = (both.narrow(0, 0, 1), both.narrow(0, 1, 1));
         let guided = &uncond + (cond - &uncond) * GUIDANCE;
-        parity.compare(format!("step {step} ε unconditional"), &seen.0["step.eps.uncond"][step], &uncond);
+        parity.compare(
+            format!("step {step} ε unconditional"),
+            &seen.0["step.eps.uncond"][step],
+            &uncond,
+        );
         parity.compare(format!("step {step} ε guided"), &seen.0["step.eps"][step], &guided);
         let after = latents.narrow(0, step as i64, 1);
         match seen.0["step.latent"].get(step + 1) {

@@ -134,7 +134,11 @@ fn timesteps_of_every_spacing() -> Outcome {
         let config = SchedulerConfig { rescale_betas_zero_snr: false, ..case.config.clone() };
         let schedule = Schedule::new(&config)?;
         let offset = STEPS_OFFSET;
-        assert_eq!(schedule.timesteps(case.steps, config.timestep_spacing, offset)?, theirs, "{name}");
+        assert_eq!(
+            schedule.timesteps(case.steps, config.timestep_spacing, offset)?,
+            theirs,
+            "{name}"
+        );
     }
     assert!(cases.iter().any(|case| case.config.timestep_spacing == Spacing::Trailing));
     Ok(())

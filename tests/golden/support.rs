@@ -73,12 +73,7 @@ impl Tap for Everything {
         true
     }
 
-    fn visit(
-        &mut self,
-        site: &Site,
-        _: Moment,
-        x: &Tensor,
-    ) -> Result<Option<Tensor>, TapError> {
+    fn visit(&mut self, site: &Site, _: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
         self.0.entry(site.name.clone()).or_default().push(x.copy());
         Ok(None)
     }
@@ -126,7 +121,9 @@ impl Parity {
         match (failed.is_empty(), self.rows.is_empty()) {
             (true, false) => Ok(()),
             (_, true) => Err(format!("{}: nothing was compared", self.title).into()),
-            _ => Err(format!("{}, over {tolerance:.0e}:\n{}", self.title, failed.join("\n")).into()),
+            _ => {
+                Err(format!("{}, over {tolerance:.0e}:\n{}", self.title, failed.join("\n")).into())
+            }
         }
     }
 }
