@@ -1,15 +1,14 @@
 //! From prompt to image: tokens → context → latents → image, with a tap along the way.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use image::RgbImage;
 use tch::{Kind, Tensor};
 
+use crate::INTERRUPTED;
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::tokenizer::{TokenizerError, Tokens};
-use crate::sampler::{
-    Denoised, NoiseSource, Sampler, SamplerKind, ScheduleError,
-};
+use crate::sampler::{Denoised, NoiseSource, Sampler, SamplerKind, ScheduleError};
 use crate::tap::{BatchLayout, Branch, Cx, Moment, Tap, TapError};
 
 /// What to generate.
@@ -92,7 +91,9 @@ pub enum PipelineError {
     #[error(transparent)]
     Tap(#[from] TapError),
     /// The result is not a number.
-    #[error("step {step} gave NaN or infinity: the weights or the edit are broken, or the dtype is too small (try --dtype f32)")]
+    #[error(
+        "step {step} gave NaN or infinity: the weights or the edit are broken, or the dtype is too small (try --dtype f32)"
+    )]
     NotFinite {
         /// At which step.
         step: usize,
@@ -119,9 +120,6 @@ pub struct Generation {
 
 /// Called after each step with the number of steps done and of all steps.
 pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
-
-/// A flag that stops runs when it is set (Ctrl-C).
-pub static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 impl Request {
     /// Checks all that can be known before the run.

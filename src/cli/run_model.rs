@@ -11,7 +11,7 @@ use crate::model::attention::AttentionKernel;
 use crate::model::checkpoint::{DiffusionModel, Placement};
 use crate::model::parameters::WeightFile;
 use crate::pipeline::{Generation, Request, generate};
-use crate::run::{Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
+use crate::run::{FileRecord, Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
 use crate::sampler::SamplerKind;
 use crate::tap::Tap;
 
@@ -99,7 +99,12 @@ impl ModelArgs {
                 AttentionKernel::Explicit => "explicit".to_owned(),
             },
         };
-        (ModelRecord { name: self.model.clone(), weights: model.weights.clone() }, runtime)
+        let weights = model.weights.iter().cloned().map(|file| FileRecord {
+            path: file.path,
+            bytes: file.bytes,
+            sha256: file.sha256,
+        });
+        (ModelRecord { name: self.model.clone(), weights: weights.collect() }, runtime)
     }
 }
 
@@ -215,4 +220,60 @@ pub fn manifest(
     });
     manifest.set_prompts(request.prompts.clone());
     manifest
+}
+
+impl SampleArgs {
+    /// The arguments as a spec that makes the same run again.
+    pub fn spec(&self, model: &ModelArgs) -> toml::Table {
+        let mut spec = toml::Table::new();
+        let mut put = |key: &str, value: toml::Value| {
+            spec.insert(key.to_owned(), value);
+        };
+        put("version", 1.into());
+        put("model", model.model.clone().into());
+        put("dtype", model.dtype.name().into());
+        put("prompt", self.prompt.clone().into());
+        put("negative", self.negative.clone().into());
+        put("seed", (self.seed as i64).into());
+        put("count", (self.count as i64).into());
+        put("steps", self.steps.into());
+        put("sampler", self.sampler.label().into());
+        put("guidance", self.guidance.into());
+        if let (Some(width), Some(height)) = (self.width, self.height) {
+            put("width", width.into());
+            put("height", height.into());
+        }
+        spec
+    }
+
+    /// The command line that makes the same run again.
+    pub fn command(&self, probe: &str, model: &ModelArgs) -> String {
+        let mut words = vec!["probe".to_owned(), probe.to_owned()];
+        let mut add = |flag: &str, value: String| words.extend([format!("--{flag}"), quoted(&value)]);
+        add("prompt", self.prompt.clone());
+        if !self.negative.is_empty() {
+            add("negative", self.negative.clone());
+        }
+        add("model", model.model.clone());
+        add("seed", self.seed.to_string());
+        add("count", self.count.to_string());
+        add("steps", self.steps.to_string());
+        add("sampler", self.sampler.label().to_owned());
+        add("guidance", self.guidance.to_string());
+        for (flag, size) in [("width", self.width), ("height", self.height)] {
+            if let Some(size) = size {
+                add(flag, size.to_string());
+            }
+        }
+        words.join(" ")
+    }
+}
+
+/// A word as a POSIX shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
 use tch::Device;
 
+use super::output::{bar, note};
 use crate::model::checkpoint::ModelFiles;
 use crate::model::parameters::{Store, WeightFile};
 use crate::model::tokenizer::Tokenizer;
@@ -20,10 +20,12 @@ use crate::train::{Objective, StepReport, TrainingPlan, train};
 use crate::world::Mix;
 
 const EXAMPLES: &str = "\
-The three parts are trained in this order, into one folder:
+The autoencoder comes first, then the denoiser with its text encoder, into one folder:
   probe train vae --out runs/shapes
-  probe train clip --out runs/shapes
   probe train denoiser --out runs/shapes
+CLIP's towers can be trained in between, for the denoiser's text encoder to start from:
+  probe train clip --out runs/shapes
+  probe train denoiser --out runs/shapes --from-clip
 A run that was stopped goes on where it was with the same command. When all are done, the
 folder is a model: probe generate --model runs/shapes --prompt \"a red ball\"";
 
@@ -66,6 +68,9 @@ pub struct Args {
     /// Scenes encoded ahead for the denoiser
     #[arg(long, value_name = "N")]
     pool: Option<usize>,
+    /// Start the denoiser's text encoder from the folder's CLIP instead of from scratch
+    #[arg(long)]
+    from_clip: bool,
     /// Steps between checkpoints
     #[arg(long, value_name = "N", default_value_t = 250)]
     checkpoint_every: u64,
@@ -96,9 +101,9 @@ impl Part {
     /// Steps, batch, learning rate and warm-up that trained the shipped model.
     fn defaults(self) -> (u64, usize, f64, u64) {
         match self {
-            Part::Vae => (2000, 24, 2e-3, 100),
+            Part::Vae => (1800, 16, 2e-3, 100),
             Part::Clip => (1200, 128, 1e-3, 100),
-            Part::Denoiser => (6000, 64, 1e-3, 200),
+            Part::Denoiser => (6000, 32, 8e-4, 200),
         }
     }
 }
@@ -125,7 +130,7 @@ enum Target {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<u8> {
-    let device = crate::cli::device(&args.device)?;
+    let device = super::run_model::device(&args.device)?;
     let (steps, batch, learning_rate, warmup) = args.part.defaults();
     let steps = args.steps.unwrap_or(steps);
     let plan = TrainingPlan {
@@ -172,7 +177,7 @@ pub fn run(args: Args) -> Result<u8> {
             write_frame(&args.out)?;
         }
     }
-    println!("{}", args.out.display());
+    super::output::line(&args.out.display().to_string())?;
     Ok(0)
 }
 
@@ -192,10 +197,11 @@ fn denoiser_objective(
     )?;
     let vae = Vae::new(&store.root(&Default::default()), &vae_config);
     store.finish()?;
-    let clip_path = args.out.join("clip/model.safetensors");
-    if !clip_path.is_file() {
-        bail!("the denoiser starts from a trained text tower: run `probe train clip` first");
+    let clip = args.from_clip.then(|| args.out.join("clip/model.safetensors"));
+    if clip.as_ref().is_some_and(|path| !path.is_file()) {
+        bail!("--from-clip needs a trained text tower: run `probe train clip` first");
     }
+    let clip = clip.map(|path| WeightFile::open(&path)).transpose()?;
     let tokenizer = tokenizer()?;
     let (ids, end) = vocabulary(&tokenizer)?;
     let text_config = clip::shapes_text_config(ids, tokenizer.max_length() as i64, end);
@@ -212,7 +218,6 @@ fn denoiser_objective(
         pool: args.pool.unwrap_or(defaults.pool),
         ..defaults
     };
-    let clip = Some(WeightFile::open(&clip_path)?);
     let around = Surroundings { vae, vae_config, tokenizer, text_config, clip };
     let bar = bar(loss.pool as u64, "scenes");
     let objective = DenoiserObjective::new(
@@ -251,21 +256,8 @@ fn has_bf16() -> bool {
     }
 }
 
-fn bar(length: u64, unit: &str) -> ProgressBar {
-    let style = format!("{{wide_bar}} {{pos}}/{{len}} {unit} {{msg}} {{elapsed}} <{{eta}}");
-    let bar = ProgressBar::new(length);
-    if let Ok(style) = ProgressStyle::with_template(&style) {
-        bar.set_style(style);
-    }
-    bar
-}
-
 /// Trains with a progress bar; where nobody watches, one plain line every few minutes.
-fn train_with_bar(
-    objective: &mut dyn Objective,
-    plan: &TrainingPlan,
-    folder: &Path,
-) -> Result<()> {
+fn train_with_bar(objective: &mut dyn Objective, plan: &TrainingPlan, folder: &Path) -> Result<()> {
     const LINE_EVERY: Duration = Duration::from_secs(60);
     let bar = bar(plan.steps, "steps");
     let mut last_line = std::time::Instant::now();
@@ -277,10 +269,10 @@ fn train_with_bar(
         bar.set_message(format!("loss {average:.4} {:.0} images/s", r.images_per_second));
         if bar.is_hidden() && last_line.elapsed() > LINE_EVERY {
             last_line = std::time::Instant::now();
-            eprintln!(
+            note(&format!(
                 "step {}/{} loss {average:.4} {:.0} images/s",
                 r.step, r.steps, r.images_per_second
-            );
+            ));
         }
     });
     bar.finish_and_clear();

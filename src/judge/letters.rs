@@ -122,9 +122,8 @@ impl Ink {
 
     /// Moves and scales the line to where its letters are most like letters.
     fn settle(&self, alphabet: &[Samples], start: Line, letters: usize) -> Line {
-        let worth = |line: Line| -> f32 {
-            (0..letters).map(|i| self.letter(alphabet, line, i).1).sum()
-        };
+        let worth =
+            |line: Line| -> f32 { (0..letters).map(|i| self.letter(alphabet, line, i).1).sum() };
         // The first letter's middle is known to an eighth of a height either way.
         const PLACES: i32 = 3;
         const REACH: f32 = 0.09;
@@ -189,8 +188,7 @@ impl Ink {
         let (column, row) = (x.floor(), y.floor());
         let (fx, fy) = (x - column, y - row);
         let get = |c: f32, r: f32| {
-            let inside =
-                c >= 0.0 && r >= 0.0 && c < self.width as f32 && r < self.height as f32;
+            let inside = c >= 0.0 && r >= 0.0 && c < self.width as f32 && r < self.height as f32;
             if inside { self.coverage[r as usize * self.width + c as usize] } else { 0.0 }
         };
         let top = get(column, row) * (1.0 - fx) + get(column + 1.0, row) * fx;
@@ -201,9 +199,8 @@ impl Ink {
     /// The box of the ink with its sides placed within pixels by the coverage there.
     fn soft_bounds(&self) -> (f32, f32, f32, f32) {
         let (x0, y0, x1, y1) = self.bounds;
-        let most_in_column = |x: usize| {
-            (y0..y1).map(|y| self.coverage[y * self.width + x]).fold(0.0, f32::max)
-        };
+        let most_in_column =
+            |x: usize| (y0..y1).map(|y| self.coverage[y * self.width + x]).fold(0.0, f32::max);
         let most_in_row =
             |y: usize| (x0..x1).map(|x| self.coverage[y * self.width + x]).fold(0.0, f32::max);
         let around = |most: &dyn Fn(usize) -> f32, low: usize, high: usize, end: usize| {
@@ -222,8 +219,7 @@ impl Ink {
 /// The half of the standing-out pixels that stand out most.
 fn strongest(ground: &Ground) -> Mask {
     let mut strengths: Vec<f32> = ground.mask.pixels().map(|at| ground.strength[at]).collect();
-    let limit =
-        if strengths.is_empty() { 0.0 } else { super::grid::median(&mut strengths) };
+    let limit = if strengths.is_empty() { 0.0 } else { super::grid::median(&mut strengths) };
     let mut strong = ground.mask.clone();
     for (on, &s) in strong.on.iter_mut().zip(&ground.strength) {
         *on &= s >= limit;

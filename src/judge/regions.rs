@@ -50,7 +50,8 @@ pub(super) fn bridged(mask: &Mask, grid: &Grid) -> Mask {
                 let (nx, ny) = (x + dx * i as isize, y + dy * i as isize);
                 (nx >= 0 && ny >= 0 && nx < w && ny < h).then(|| (ny * w + nx) as usize)
             };
-            let Some(gap) = (1..=WIDEST + 1).find(|&i| along(i).is_none_or(|at| mask.on[at])) else {
+            let Some(gap) = (1..=WIDEST + 1).find(|&i| along(i).is_none_or(|at| mask.on[at]))
+            else {
                 continue;
             };
             let Some(end) = along(gap).filter(|&end| gap > 1 && mask.on[end]) else { continue };

@@ -36,8 +36,7 @@ impl Template {
         // The renderer wants whole scenes: one with the object in the middle.
         let radius = Size::Large.radii().1;
         let size = (RADIUS / radius).round() as usize;
-        let object =
-            Object { shape, colour, size: Size::Large, finish, x: 0.5, y: 0.5, radius };
+        let object = Object { shape, colour, size: Size::Large, finish, x: 0.5, y: 0.5, radius };
         let content = Content::Objects(vec![object]);
         let scene = Scene { background: Background::Black, light, content };
         let image = render(&scene, size);
@@ -61,8 +60,7 @@ impl Template {
                 }
                 row[CHANNELS - 1] += coverage;
                 let above = sums[y * (SIDE + 1) + x + 1];
-                sums[(y + 1) * (SIDE + 1) + x + 1] =
-                    std::array::from_fn(|k| above[k] + row[k]);
+                sums[(y + 1) * (SIDE + 1) + x + 1] = std::array::from_fn(|k| above[k] + row[k]);
             }
         }
         Template { shape, finish, sums }
@@ -95,9 +93,8 @@ pub(super) fn templates(colour: Colour, light: Light) -> Arc<Shapes> {
     let cell = (colour as usize) * Light::ALL.len() + light as usize;
     BANK[cell]
         .get_or_init(|| {
-            let draw = |s: usize, f: usize| {
-                Template::draw(Shape::ALL[s], colour, Finish::ALL[f], light)
-            };
+            let draw =
+                |s: usize, f: usize| Template::draw(Shape::ALL[s], colour, Finish::ALL[f], light);
             Arc::new(std::array::from_fn(|s| std::array::from_fn(|f| draw(s, f))))
         })
         .clone()

@@ -73,11 +73,8 @@ pub struct TransformerShape {
 impl Attention {
     fn new(scope: &Scope<'_>, shape: &TransformerShape, cross: bool) -> Self {
         let (c, heads) = (shape.channels, shape.heads);
-        let (context, key) = if cross {
-            (shape.context, Axis::Token)
-        } else {
-            (c, Axis::Position(shape.divisor))
-        };
+        let (context, key) =
+            if cross { (shape.context, Axis::Token) } else { (c, Axis::Position(shape.divisor)) };
         let (head, query) = (Axis::Head(heads), Axis::Position(shape.divisor));
         let width = Axis::Channel(c / heads);
         let at = AttentionSites {
@@ -233,10 +230,8 @@ impl Transformer {
             proj_in: project("proj_in"),
             blocks: (0..shape.depth).map(block).collect(),
             proj_out: project("proj_out"),
-            at: scope.site(
-                "out",
-                &[Axis::Image, Axis::Channel(c), Axis::Row(by), Axis::Column(by)],
-            ),
+            at: scope
+                .site("out", &[Axis::Image, Axis::Channel(c), Axis::Row(by), Axis::Column(by)]),
         }
     }
 

@@ -1,7 +1,6 @@
 //! A whole model: a diffusers folder on disk, or the one built into the program.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
@@ -186,6 +185,17 @@ impl ModelFiles {
     }
 }
 
+/// A weight file, its size and its digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightDigest {
+    /// Path within the model's folder.
+    pub path: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256, 64 hexadecimal digits.
+    pub sha256: String,
+}
+
 /// Where and in what kind a model computes.
 #[derive(Clone, Copy, Debug)]
 pub struct Placement {
@@ -221,8 +231,8 @@ pub struct StepSites {
 pub struct DiffusionModel {
     /// What `--model` said.
     pub name: String,
-    /// SHA-256 of each weight file.
-    pub digests: BTreeMap<String, String>,
+    /// Each weight file.
+    pub weights: Vec<WeightDigest>,
     /// Text → ids.
     pub tokenizer: Tokenizer,
     /// Ids → context.
@@ -261,12 +271,15 @@ impl DiffusionModel {
         let (unet_config, vae_config, text_config, scheduler) = read_configs(&files)?;
         let tokenizer = read_tokenizer(&files)?;
         let sites = RefCell::new(Sites::default());
-        let mut digests = BTreeMap::new();
+        let mut weights = Vec::new();
         let mut count = 0;
         let mut store = |[part, stem]: [&str; 2]| -> Result<Store, ModelError> {
             let file = files.weights(part, stem)?;
-            let digest = Sha256::digest(file.bytes());
-            digests.insert(part.to_owned(), format!("{digest:x}"));
+            weights.push(WeightDigest {
+                path: format!("{part}/{stem}.safetensors"),
+                bytes: file.bytes().len() as u64,
+                sha256: format!("{:x}", Sha256::digest(file.bytes())),
+            });
             Ok(Store::from_file(&file, placement.kind, placement.device)?)
         };
 
@@ -302,7 +315,7 @@ impl DiffusionModel {
 
         Ok(Self {
             name: name.to_owned(),
-            digests,
+            weights,
             tokenizer,
             text,
             unet,

@@ -101,7 +101,8 @@ impl Layer {
 }
 
 fn layers(scope: &Scope<'_>, shape: &TowerShape<'_>) -> Vec<Layer> {
-    let layer = |i| Layer::new(&scope.at(format!("encoder.layers.{i}"), format!("layer.{i}")), shape);
+    let layer =
+        |i| Layer::new(&scope.at(format!("encoder.layers.{i}"), format!("layer.{i}")), shape);
     (0..shape.layers).map(layer).collect()
 }
 

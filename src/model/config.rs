@@ -247,7 +247,11 @@ fn check_channels(
 ) -> Result<(), ConfigError> {
     check_range("norm_num_groups", groups, MOST_CHANNELS)?;
     if channels.is_empty() || channels.len() != blocks {
-        return refuse(field, format!("{channels:?}"), &format!("one number for each of {blocks} blocks"));
+        return refuse(
+            field,
+            format!("{channels:?}"),
+            &format!("one number for each of {blocks} blocks"),
+        );
     }
     for &c in channels {
         check_range(field, c, MOST_CHANNELS)?;

@@ -253,10 +253,8 @@ impl WeightFile {
     /// # Errors
     /// Not a whole safetensors file.
     pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>, WeightsError> {
-        let format = |problem: String| WeightsError::Format {
-            path: self.path().to_owned(),
-            problem,
-        };
+        let format =
+            |problem: String| WeightsError::Format { path: self.path().to_owned(), problem };
         let file = SafeTensors::deserialize(self.bytes()).map_err(|e| format(e.to_string()))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {
@@ -297,11 +295,7 @@ impl Store {
     ///
     /// # Errors
     /// Not a whole safetensors file.
-    pub fn from_file(
-        file: &WeightFile,
-        kind: Kind,
-        device: Device,
-    ) -> Result<Self, WeightsError> {
+    pub fn from_file(file: &WeightFile, kind: Kind, device: Device) -> Result<Self, WeightsError> {
         let source = (file.path().to_owned(), RefCell::new(file.tensors()?));
         Ok(Self::new(Some(source), kind, device, false))
     }
@@ -315,10 +309,7 @@ impl Store {
     ///
     /// # Errors
     /// Not a whole safetensors file.
-    pub fn trainable_from_file(
-        file: &WeightFile,
-        device: Device,
-    ) -> Result<Self, WeightsError> {
+    pub fn trainable_from_file(file: &WeightFile, device: Device) -> Result<Self, WeightsError> {
         let source = (file.path().to_owned(), RefCell::new(file.tensors()?));
         Ok(Self::new(Some(source), Kind::Float, device, true))
     }

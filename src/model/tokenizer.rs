@@ -106,8 +106,8 @@ impl Tokenizer {
             .map_err(|e| file("tokenizer/vocab.json", e.to_string()))?;
         let config: TokenizerConfig = serde_json::from_slice(config)
             .map_err(|e| file("tokenizer/tokenizer_config.json", e.to_string()))?;
-        let merges = std::str::from_utf8(merges)
-            .map_err(|e| file("tokenizer/merges.txt", e.to_string()))?;
+        let merges =
+            std::str::from_utf8(merges).map_err(|e| file("tokenizer/merges.txt", e.to_string()))?;
         let merges = merges
             .lines()
             .filter(|line| !line.starts_with("#version") && !line.is_empty())
@@ -223,10 +223,8 @@ fn word_text(
 
 fn assemble(bpe: BPE, (start, end): (u32, u32)) -> tokenizers::Result<tokenizers::Tokenizer> {
     let mut tokenizer = tokenizers::Tokenizer::new(bpe);
-    let spaces = Replace::new(
-        tokenizers::normalizers::replace::ReplacePattern::Regex(r"\s+".into()),
-        " ",
-    )?;
+    let spaces =
+        Replace::new(tokenizers::normalizers::replace::ReplacePattern::Regex(r"\s+".into()), " ")?;
     tokenizer.with_normalizer(Some(Normalizers::new(vec![
         NFC.into(),
         spaces.into(),

@@ -96,9 +96,8 @@ impl Plan<'_> {
             }
         }
         let is_last = level + 1 == config.block_out_channels.len();
-        let downsample = || {
-            Downsample::new(&scope.below("downsamplers.0"), outputs, config.downsample_padding)
-        };
+        let downsample =
+            || Downsample::new(&scope.below("downsamplers.0"), outputs, config.downsample_padding);
         let after = if is_last { divisor } else { divisor * 2 };
         DownBlock {
             resnets,

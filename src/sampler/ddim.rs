@@ -24,8 +24,7 @@ impl Ddim {
     /// No steps, more than there are timesteps, or a config that makes no schedule.
     pub fn new(config: &SchedulerConfig, steps: usize, eta: f64) -> Result<Self, ScheduleError> {
         let schedule = Schedule::new(config)?;
-        let timesteps =
-            schedule.timesteps(steps, config.timestep_spacing, config.steps_offset)?;
+        let timesteps = schedule.timesteps(steps, config.timestep_spacing, config.steps_offset)?;
         Ok(Self {
             stride: (schedule.len() / steps) as i64,
             schedule,

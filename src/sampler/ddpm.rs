@@ -43,8 +43,7 @@ impl Ddpm {
         // This sampler always ends at ᾱ = 1.
         let schedule =
             Schedule::new(&SchedulerConfig { set_alpha_to_one: true, ..config.clone() })?;
-        let timesteps =
-            schedule.timesteps(steps, config.timestep_spacing, config.steps_offset)?;
+        let timesteps = schedule.timesteps(steps, config.timestep_spacing, config.steps_offset)?;
         Ok(Self {
             schedule,
             timesteps,

@@ -10,17 +10,13 @@ pub use ddim::Ddim;
 pub use ddpm::{Ddpm, Variance};
 pub use noise::NoiseSource;
 pub use parameterisation::{Denoised, add_noise, v_target};
-pub use schedule::{
-    BetaSchedule, Prediction, Schedule, ScheduleError, SchedulerConfig, Spacing,
-};
+pub use schedule::{BetaSchedule, Prediction, Schedule, ScheduleError, SchedulerConfig, Spacing};
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 /// Which sampler.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum SamplerKind {
     /// Deterministic (Song et al. 2021).

@@ -26,7 +26,7 @@ pub use check::check;
 pub use column::{Cell, ColumnDeclaration, Kind, ValueRange};
 pub use declare::{Row, TableDeclaration};
 pub use declared::{
-    AlignmentRow, AttentionRow, ImageRow, JudgementRow, ScheduleRow, SchemaRow, TokenRow,
+    AlignmentRow, AttentionRow, ImageRow, JudgementRow, JudgementSummaryRow, ScheduleRow, SchemaRow, TokenRow,
     TraceStatisticsRow, declaration, declarations, versions,
 };
 pub use describe::{documentation, schema};

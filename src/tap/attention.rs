@@ -114,10 +114,8 @@ impl AttentionRecorder {
         let by = site.divisor();
         let shape = self.grid.map(|side| (side + by - 1) / by);
         let [n, heads] = [x.size()[0], x.size()[1]];
-        let sum = Tensor::zeros(
-            [n, heads, self.tokens, shape[0], shape[1]],
-            (Kind::Float, Device::Cpu),
-        );
+        let sum =
+            Tensor::zeros([n, heads, self.tokens, shape[0], shape[1]], (Kind::Float, Device::Cpu));
         let site = site.name.clone();
         self.by_site.insert(site.clone(), self.layers.len());
         self.layers.push(Running { site, shape, sum, per_step: Vec::new() });
@@ -137,17 +135,17 @@ impl AttentionRecorder {
         let p = maps / &sum;
         let entropy = -p.xlogy(&p).sum_dim_intlist([-1_i64].as_slice(), false, Kind::Float);
         let x = cell_centres(columns).repeat([rows]);
-        let y = cell_centres(rows).repeat_interleave_self_int(columns, None);
+        let y = cell_centres(rows).repeat_interleave_self_int(columns, None, None);
         let centroid_x = p.matmul(&x);
         let centroid_y = p.matmul(&y);
         let peak = maps.argmax(-1, false);
         let numbers = |t: &Tensor| -> Result<Vec<f64>, TapError> {
-            Vec::try_from(t.to_kind(Kind::Double).contiguous().view([-1])).map_err(|e| {
-                TapError::Unusable {
+            Vec::try_from(t.to_kind(Kind::Double).contiguous().view([-1])).map_err(
+                |e: tch::TchError| TapError::Unusable {
                     site: self.layers[layer].site.clone(),
                     problem: e.to_string(),
-                }
-            })
+                },
+            )
         };
         let size = mass.size();
         let (mass, entropy, peak) = (numbers(&mass)?, numbers(&entropy)?, numbers(&peak)?);
@@ -184,12 +182,7 @@ impl Tap for AttentionRecorder {
         self.sites.contains(&site.name)
     }
 
-    fn visit(
-        &mut self,
-        site: &Site,
-        at: Moment,
-        x: &Tensor,
-    ) -> Result<Option<Tensor>, TapError> {
+    fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
         let Some(branch) = at.branch else { return Ok(None) };
         let layer = self.layer(site, x);
         // [n, heads, positions, tokens] → [n, heads, tokens, positions]
@@ -213,7 +206,8 @@ impl Running {
         let site = self.site;
         let unusable = |problem: String| TapError::Unusable { site: site.clone(), problem };
         let values = |t: &Tensor| {
-            Vec::<f32>::try_from(t.contiguous().view([-1])).map_err(|e| unusable(e.to_string()))
+            Vec::<f32>::try_from(t.contiguous().view([-1]))
+                .map_err(|e: tch::TchError| unusable(e.to_string()))
         };
         let s: Vec<usize> = self.sum.size().iter().map(|&n| n as usize).collect();
         let shape = (s[0], s[1], s[2], s[3], s[4]);

@@ -15,12 +15,7 @@ impl<A: Tap, B: Tap> Tap for Then<A, B> {
         self.0.selects(site) || self.1.selects(site)
     }
 
-    fn visit(
-        &mut self,
-        site: &Site,
-        at: Moment,
-        x: &Tensor,
-    ) -> Result<Option<Tensor>, TapError> {
+    fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
         let first = if self.0.selects(site) { self.0.visit(site, at, x)? } else { None };
         if !self.1.selects(site) {
             return Ok(first);

@@ -62,12 +62,7 @@ pub trait Tap {
     ///
     /// # Errors
     /// Whatever keeps the tap from its work; the run stops with it.
-    fn visit(
-        &mut self,
-        site: &Site,
-        at: Moment,
-        x: &Tensor,
-    ) -> Result<Option<Tensor>, TapError>;
+    fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError>;
 }
 
 /// What can go wrong at a site.
@@ -178,11 +173,7 @@ impl<'a> Cx<'a> {
     }
 
     /// Runs `work` with another batch layout.
-    pub fn with_layout<T>(
-        &mut self,
-        layout: BatchLayout,
-        work: impl FnOnce(&mut Self) -> T,
-    ) -> T {
+    pub fn with_layout<T>(&mut self, layout: BatchLayout, work: impl FnOnce(&mut Self) -> T) -> T {
         let before = std::mem::replace(&mut self.layout, layout);
         let result = work(self);
         self.layout = before;
@@ -247,9 +238,5 @@ fn check_fit(site: &Site, old: &Tensor, new: &Tensor) -> Result<(), TapError> {
     if old.size() == new.size() && old.kind() == new.kind() && old.device() == new.device() {
         return Ok(());
     }
-    Err(TapError::Misfit {
-        site: site.name.clone(),
-        expected: describe(old),
-        got: describe(new),
-    })
+    Err(TapError::Misfit { site: site.name.clone(), expected: describe(old), got: describe(new) })
 }

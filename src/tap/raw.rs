@@ -40,12 +40,7 @@ impl Tap for RawRecorder {
         self.sites.contains(&site.name)
     }
 
-    fn visit(
-        &mut self,
-        site: &Site,
-        at: Moment,
-        x: &Tensor,
-    ) -> Result<Option<Tensor>, TapError> {
+    fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
         if self.steps.as_ref().is_some_and(|steps| !steps.contains(&at.step)) {
             return Ok(None);
         }

@@ -42,10 +42,7 @@ pub struct StatisticsRecorder {
 
 impl StatisticsRecorder {
     /// Looks at the named sites at the given steps (all if `None`).
-    pub fn new(
-        sites: impl IntoIterator<Item = String>,
-        steps: Option<BTreeSet<usize>>,
-    ) -> Self {
+    pub fn new(sites: impl IntoIterator<Item = String>, steps: Option<BTreeSet<usize>>) -> Self {
         Self { sites: sites.into_iter().collect(), steps, rows: Vec::new() }
     }
 
@@ -60,12 +57,7 @@ impl Tap for StatisticsRecorder {
         self.sites.contains(&site.name)
     }
 
-    fn visit(
-        &mut self,
-        site: &Site,
-        at: Moment,
-        x: &Tensor,
-    ) -> Result<Option<Tensor>, TapError> {
+    fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
         if self.steps.as_ref().is_some_and(|steps| !steps.contains(&at.step)) {
             return Ok(None);
         }

@@ -87,7 +87,8 @@ impl ClipObjective {
     fn logits(&self, first: u64, count: usize) -> Result<Tensor, TrainError> {
         let (samples, images) = self.scenes.rendered(first, count);
         let wrong = samples.iter().filter_map(|s| swapped(&s.caption));
-        let captions: Vec<String> = samples.iter().map(|s| s.caption.clone()).chain(wrong).collect();
+        let captions: Vec<String> =
+            samples.iter().map(|s| s.caption.clone()).chain(wrong).collect();
         let ids = caption_ids(&self.tokenizer, captions.iter().map(String::as_str))?;
         let cx = &mut Cx::silent();
         let x = crate::pipeline::from_images(&images).to_device(self.device);

@@ -18,9 +18,9 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use crate::INTERRUPTED;
 use crate::model::checkpoint::ModelError;
 use crate::model::parameters::{Parameters, WeightFile, WeightsError, save_tensors};
-use crate::pipeline::INTERRUPTED;
 use crate::tap::TapError;
 
 /// What all training runs are told.
@@ -219,7 +219,13 @@ pub fn train(
         losses.add(step, value, learning_rate)?;
         let images = ((step - first) * plan.batch as u64) as f64;
         let images_per_second = images / start.elapsed().as_secs_f64();
-        report(StepReport { step, steps: plan.steps, loss: value, learning_rate, images_per_second });
+        report(StepReport {
+            step,
+            steps: plan.steps,
+            loss: value,
+            learning_rate,
+            images_per_second,
+        });
         let interrupted = INTERRUPTED.load(Ordering::Relaxed);
         if step % plan.checkpoint_every == 0 || step == plan.steps || interrupted {
             losses.flush()?;
@@ -275,7 +281,8 @@ impl LossFile {
     /// than its checkpoint knows).
     fn open(path: &Path, step: u64) -> Result<Self, TrainError> {
         let io = |source| TrainError::Io { path: path.to_owned(), source };
-        let old = if path.is_file() { std::fs::read_to_string(path).map_err(io)? } else { String::new() };
+        let old =
+            if path.is_file() { std::fs::read_to_string(path).map_err(io)? } else { String::new() };
         let kept = old.lines().skip(1).take(step as usize);
         let mut text = String::from("step,loss,learning_rate\n");
         for line in kept {

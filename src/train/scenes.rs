@@ -73,4 +73,3 @@ pub(crate) fn contact_sheet(images: &[RgbImage], columns: usize) -> RgbImage {
     }
     sheet
 }
-
