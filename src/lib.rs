@@ -1,3 +1,4 @@
 //! denoscope
 
+pub mod judge;
 pub mod world;

@@ -50,15 +50,15 @@ impl Backdrop {
                 let there: [f32; 3] = std::array::from_fn(|k| value(&surface[k], &basis[at]));
                 distance(grid.rgb[at], there) < allowed
             };
-            let used: Vec<usize> =
-                (0..grid.len()).filter(|&at| (round > 0 || in_frame(at, grid)) && near(at)).collect();
+            let used: Vec<usize> = (0..grid.len())
+                .filter(|&at| (round > 0 || in_frame(at, grid)) && near(at))
+                .collect();
             if let Some(better) = fit(grid, &basis, &used) {
                 surface = better;
             }
             allowed = (allowed / 2.0).max(CLOSE + 3.0 * noise);
         }
-        let rgb =
-            basis.iter().map(|t| std::array::from_fn(|k| value(&surface[k], t))).collect();
+        let rgb = basis.iter().map(|t| std::array::from_fn(|k| value(&surface[k], t))).collect();
         Backdrop { rgb, surface }
     }
 }
@@ -174,8 +174,7 @@ pub(super) fn classify(backdrop: &Backdrop) -> Option<Background> {
     const NEAR: f32 = 0.20;
     let middle = [0, 1, 2].map(|k| backdrop.surface[k][0]);
     let apart = |b: Background| distance(middle, middle_colour(b));
-    let nearest =
-        Background::ALL.iter().copied().min_by(|&a, &b| apart(a).total_cmp(&apart(b)))?;
+    let nearest = Background::ALL.iter().copied().min_by(|&a, &b| apart(a).total_cmp(&apart(b)))?;
     (apart(nearest) < NEAR).then_some(nearest)
 }
 

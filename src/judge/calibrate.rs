@@ -250,15 +250,13 @@ fn confusions(out: &mut Calibration, seen: &Seen, truth: &Seen, sample: &Sample,
     out.table("light")
         .add(truth.light.map_or(NOTHING, Light::name), name(seen.light.map(Light::name)));
     if !truth.objects.is_empty() || !seen.objects.is_empty() {
-        out.table("objects")
-            .add(truth.objects.len().to_string(), seen.objects.len().to_string());
+        out.table("objects").add(truth.objects.len().to_string(), seen.objects.len().to_string());
     }
     let masks = masks(&sample.scene, size);
     let mut left: Vec<&SeenObject> = seen.objects.iter().collect();
     for (object, mask) in sample.scene.objects().iter().zip(&masks) {
-        let near = |s: &SeenObject| {
-            (s.centre.0 - object.x).hypot(s.centre.1 - object.y) < object.radius
-        };
+        let near =
+            |s: &SeenObject| (s.centre.0 - object.x).hypot(s.centre.1 - object.y) < object.radius;
         let nearest = left.iter().position(|s| near(s)).map(|at| left.remove(at));
         out.table("shape").add(object.shape.name(), name(nearest.map(|s| s.shape.name())));
         out.table("colour").add(object.colour.name(), name(nearest.map(|s| s.colour.name())));

@@ -21,8 +21,9 @@ const FRAME_HEIGHT: f32 = 1.26;
 const INK: f32 = 1.16;
 /// Letter heights in working pixels for which the alphabet is kept, one blur each.
 const HEIGHTS: [f32; 4] = [10.0, 12.0, 15.0, 19.0];
-/// Deepest that a stroke can be, in working pixels: anything with deeper parts is a solid.
-const DEEPEST_STROKE: f32 = 4.6;
+/// Depth of the sharpest joints of strokes (W), of the ink's height, and working pixels more that
+/// soft edges add: anything with deeper parts is a solid.
+const DEEPEST_JOINT: (f32, f32) = (0.20, 1.2);
 /// Heights of ink that letters can have, in working pixels.
 const INK_HEIGHTS: (f32, f32) = (8.0, 30.0);
 /// Least mean likeness of all letters for the marks to be a word.
@@ -76,7 +77,9 @@ impl Ink {
         let bounds = ground.mask.bounds()?;
         let height = (bounds.3 - bounds.1) as f32;
         if !(INK_HEIGHTS.0..=INK_HEIGHTS.1).contains(&height)
-            || depth(&ground.mask).into_iter().any(|d| d > DEEPEST_STROKE)
+            || depth(&ground.mask)
+                .into_iter()
+                .any(|d| d > DEEPEST_JOINT.0 * height + DEEPEST_JOINT.1)
         {
             return None;
         }
@@ -122,9 +125,8 @@ impl Ink {
 
     /// Moves and scales the line to where its letters are most like letters.
     fn settle(&self, alphabet: &[Samples], start: Line, letters: usize) -> Line {
-        let worth = |line: Line| -> f32 {
-            (0..letters).map(|i| self.letter(alphabet, line, i).1).sum()
-        };
+        let worth =
+            |line: Line| -> f32 { (0..letters).map(|i| self.letter(alphabet, line, i).1).sum() };
         // The first letter's middle is known to an eighth of a height either way.
         const PLACES: i32 = 3;
         const REACH: f32 = 0.09;
@@ -189,8 +191,7 @@ impl Ink {
         let (column, row) = (x.floor(), y.floor());
         let (fx, fy) = (x - column, y - row);
         let get = |c: f32, r: f32| {
-            let inside =
-                c >= 0.0 && r >= 0.0 && c < self.width as f32 && r < self.height as f32;
+            let inside = c >= 0.0 && r >= 0.0 && c < self.width as f32 && r < self.height as f32;
             if inside { self.coverage[r as usize * self.width + c as usize] } else { 0.0 }
         };
         let top = get(column, row) * (1.0 - fx) + get(column + 1.0, row) * fx;
@@ -201,9 +202,8 @@ impl Ink {
     /// The box of the ink with its sides placed within pixels by the coverage there.
     fn soft_bounds(&self) -> (f32, f32, f32, f32) {
         let (x0, y0, x1, y1) = self.bounds;
-        let most_in_column = |x: usize| {
-            (y0..y1).map(|y| self.coverage[y * self.width + x]).fold(0.0, f32::max)
-        };
+        let most_in_column =
+            |x: usize| (y0..y1).map(|y| self.coverage[y * self.width + x]).fold(0.0, f32::max);
         let most_in_row =
             |y: usize| (x0..x1).map(|x| self.coverage[y * self.width + x]).fold(0.0, f32::max);
         let around = |most: &dyn Fn(usize) -> f32, low: usize, high: usize, end: usize| {
@@ -222,8 +222,7 @@ impl Ink {
 /// The half of the standing-out pixels that stand out most.
 fn strongest(ground: &Ground) -> Mask {
     let mut strengths: Vec<f32> = ground.mask.pixels().map(|at| ground.strength[at]).collect();
-    let limit =
-        if strengths.is_empty() { 0.0 } else { super::grid::median(&mut strengths) };
+    let limit = if strengths.is_empty() { 0.0 } else { super::grid::median(&mut strengths) };
     let mut strong = ground.mask.clone();
     for (on, &s) in strong.on.iter_mut().zip(&ground.strength) {
         *on &= s >= limit;

@@ -199,9 +199,8 @@ fn relation_atoms(
     let pairs = matching_pairs(subject, object, objects, groups, relation);
     for rule in [Rule::Strict, Rule::Loose] {
         let atom = Atom::Relation { relation: index, rule };
-        let standing = pairs
-            .iter()
-            .find(|&&(a, b)| lies_so(offset(relation, &objects[a], &objects[b]), rule));
+        let standing =
+            pairs.iter().find(|&&(a, b)| lies_so(offset(relation, &objects[a], &objects[b]), rule));
         let found = match standing.or(pairs.first()) {
             None => "not both objects".to_owned(),
             Some(&(a, b)) => {
