@@ -2,7 +2,7 @@
 
 use super::backdrop::{Backdrop, beyond_shadow};
 use super::grid::{Grid, Mask};
-use super::template::{Place, Shapes, Template, outline};
+use super::template::{COVERAGE, PATTERNS, Patch, Place, Shapes, Template, outline};
 use crate::world::{Finish, Shape};
 
 /// A solid at a place, and how well it explains the pixels there.
@@ -13,7 +13,9 @@ pub(super) struct Fit {
     pub place: Place,
     /// Sum over the window of squared differences of colours, with the pattern that is seen.
     pub cost: f32,
-    /// The same for the next best shape.
+    /// The same with nothing but the background and shadows there.
+    pub nothing: f32,
+    /// The same as `cost` for the next best shape.
     pub next_shape: f32,
     /// How clearly the finish is marked: the greatest of the two contrasts (stripes, dots), 0
     /// on a plain solid, 1 on a freshly drawn pattern.
@@ -31,9 +33,7 @@ const NEAR_STEPS: [f32; 2] = [0.5, 0.25];
 /// The same where its first place was bad.
 const FAR_STEPS: [f32; 4] = [2.0, 1.0, 0.5, 0.25];
 /// A shape that starts with so many times the cost of the best is not moved at all.
-const HOPELESS: f32 = 2.5;
-/// Cost over the square of the radius from which no place found so far is good.
-const POOR: f32 = 0.02;
+const HOPELESS: f32 = 2.0;
 
 /// What the fit of a region looks at.
 pub(super) struct View<'a> {
@@ -41,12 +41,37 @@ pub(super) struct View<'a> {
     pub backdrop: &'a Backdrop,
     /// Pixels that belong to other regions are left out.
     pub others: &'a Mask,
+    /// Standard deviation of pixel noise.
+    pub noise: f32,
+}
+
+impl Fit {
+    /// Part of the difference from the background that the solid explains, in \[0, 1\].
+    pub fn explained(&self) -> f32 {
+        (1.0 - self.cost / self.nothing.max(1e-6)).clamp(0.0, 1.0)
+    }
+
+    /// Whether the solid explains its region, but for what noise and shadow leave.
+    pub fn is_good(&self, noise: f32) -> bool {
+        is_good(self.cost, self.place, noise)
+    }
+}
+
+fn is_good(cost: f32, place: Place, noise: f32) -> bool {
+    /// Cost a pixel that is left without noise, times three: a silhouette has about three times
+    /// the square of its radius.
+    const LEFT: f32 = 0.02;
+    /// Three channels of noise on each of those pixels and on half as many around.
+    const NOISY: f32 = 3.0 * 4.5;
+    cost <= (LEFT + NOISY * noise * noise) * place.radius * place.radius
 }
 
 /// Differences of one solid with each finish at one place.
 #[derive(Clone, Copy, Debug, Default)]
 struct Errors {
-    /// Plain: sum of squared differences.
+    /// Sum of squared differences from the background, shadows allowed.
+    nothing: f32,
+    /// The same from the plain solid on the background.
     plain: f32,
     /// For stripes and dots: what the image adds to plain along what the pattern adds to plain,
     /// and the square of the latter.
@@ -55,6 +80,32 @@ struct Errors {
 }
 
 impl Errors {
+    /// Adds one pixel: what the solid shows there, what is there, and the background behind.
+    fn add(&mut self, patch: &Patch, pixel: [f32; 3], backdrop: [f32; 3]) {
+        let coverage = patch[COVERAGE];
+        let bare = beyond_shadow(pixel, backdrop);
+        self.nothing += bare[0] * bare[0] + bare[1] * bare[1] + bare[2] * bare[2];
+        let behind: [f32; 3] = std::array::from_fn(|k| (1.0 - coverage) * backdrop[k]);
+        // What is left for the background to explain, shadows allowed where it shows most.
+        let rest = std::array::from_fn(|k| pixel[k] - patch[k]);
+        let e: [f32; 3] = if coverage < 0.5 {
+            beyond_shadow(rest, behind)
+        } else {
+            std::array::from_fn(|k| rest[k] - behind[k])
+        };
+        self.plain += e[0] * e[0] + e[1] * e[1] + e[2] * e[2];
+        if coverage < 0.5 {
+            return;
+        }
+        for (pattern, from) in PATTERNS.into_iter().enumerate() {
+            for k in 0..3 {
+                let v = patch[from + k];
+                self.along[pattern] += v * e[k];
+                self.square[pattern] += v * v;
+            }
+        }
+    }
+
     fn contrast(&self, pattern: usize) -> f32 {
         (self.along[pattern] / self.square[pattern].max(1e-6)).clamp(0.0, 1.2)
     }
@@ -74,51 +125,21 @@ impl Errors {
 }
 
 impl View<'_> {
-    fn errors(&self, finishes: &[Template; 3], place: Place) -> Errors {
+    fn errors(&self, template: &Template, place: Place) -> Errors {
         let mut errors = Errors::default();
         let (x0, y0, x1, y1) = place.window(self.others);
-        for y in y0..y1 {
-            for x in x0..x1 {
+        let columns = place.edges(place.x, x0, x1.saturating_sub(x0));
+        let rows = place.edges(place.y, y0, y1.saturating_sub(y0));
+        for (y, &row) in (y0..).zip(&rows) {
+            for (x, &column) in (x0..).zip(&columns) {
                 let at = y * self.grid.width + x;
                 if !self.others.on[at] {
-                    self.pixel_errors(&mut errors, finishes, place, (x, y));
+                    let patch = template.patch(column, row);
+                    errors.add(&patch, self.grid.rgb[at], self.backdrop.rgb[at]);
                 }
             }
         }
         errors
-    }
-
-    fn pixel_errors(
-        &self,
-        errors: &mut Errors,
-        finishes: &[Template; 3],
-        place: Place,
-        (x, y): (usize, usize),
-    ) {
-        let at = y * self.grid.width + x;
-        let (pixel, backdrop) = (self.grid.rgb[at], self.backdrop.rgb[at]);
-        let [r, g, b, coverage] = finishes[0].pixel(place, x, y);
-        let plain = [r, g, b];
-        let behind: [f32; 3] = std::array::from_fn(|k| (1.0 - coverage) * backdrop[k]);
-        // What is left for the background to explain, shadows allowed.
-        let rest = std::array::from_fn(|k| pixel[k] - plain[k]);
-        let e = if coverage < 0.5 {
-            beyond_shadow(rest, behind)
-        } else {
-            std::array::from_fn(|k| rest[k] - behind[k])
-        };
-        errors.plain += e[0] * e[0] + e[1] * e[1] + e[2] * e[2];
-        if coverage < 0.5 {
-            return;
-        }
-        for pattern in 0..2 {
-            let marked = finishes[pattern + 1].pixel(place, x, y);
-            for k in 0..3 {
-                let v = marked[k] - plain[k];
-                errors.along[pattern] += v * e[k];
-                errors.square[pattern] += v * v;
-            }
-        }
     }
 
     /// The best solid for a region of a known colour: starts each shape at the region's box,
@@ -126,28 +147,36 @@ impl View<'_> {
     pub fn fit(&self, shapes: &Shapes, bounds: [f32; 4]) -> Fit {
         let mut tried: Vec<(f32, Shape, Place)> = shapes
             .iter()
-            .map(|finishes| {
-                let shape = finishes[0].shape;
-                let place = Place::of_bounds(shape, bounds);
-                (self.errors(finishes, place).best().0, shape, place)
+            .map(|template| {
+                let place = Place::of_bounds(template.shape, bounds);
+                (self.errors(template, place).best().0, template.shape, place)
             })
             .collect();
         tried.sort_by(|a, b| a.0.total_cmp(&b.0));
         let hopeless = HOPELESS * tried[0].0;
         self.settle_all(&mut tried, shapes, &NEAR_STEPS, |cost| cost < hopeless);
-        if tried[0].0 > POOR * tried[0].2.radius * tried[0].2.radius {
+        if !is_good(tried[0].0, tried[0].2, self.noise) {
             // The box misleads where part of the silhouette looks like shadow.
             self.settle_all(&mut tried, shapes, &FAR_STEPS, |_| true);
         }
         let (cost, shape, place) = tried[0];
-        let finishes = &shapes[shape as usize];
-        let (_, pattern, contrast, other_contrast) = self.errors(finishes, place).best();
+        let errors = self.errors(&shapes[shape as usize], place);
+        let (_, pattern, contrast, other_contrast) = errors.best();
         let finish = match pattern {
             _ if contrast < PATTERNED => Finish::Plain,
-            0 => finishes[1].finish,
-            _ => finishes[2].finish,
+            0 => Finish::Striped,
+            _ => Finish::Dotted,
         };
-        Fit { shape, finish, place, cost, next_shape: tried[1].0, contrast, other_contrast }
+        Fit {
+            shape,
+            finish,
+            place,
+            cost,
+            nothing: errors.nothing,
+            next_shape: tried[1].0,
+            contrast,
+            other_contrast,
+        }
     }
 
     /// Moves those of the tried solids to their best places whose cost is `worth_it`, and sorts
@@ -167,12 +196,12 @@ impl View<'_> {
 
     fn settle(
         &self,
-        finishes: &[Template; 3],
+        template: &Template,
         steps: &[f32],
         start: Place,
         cost_there: f32,
     ) -> (Place, f32) {
-        let cost = |place: Place| self.errors(finishes, place).best().0;
+        let cost = |place: Place| self.errors(template, place).best().0;
         let (mut place, mut least) = (start, cost_there);
         for &step in steps {
             let moves = [(step, 0.0, 0.0), (0.0, step, 0.0), (0.0, 0.0, step)];

@@ -90,11 +90,6 @@ pub(super) fn median(values: &mut [f32]) -> f32 {
     *values.select_nth_unstable_by(middle, f32::total_cmp).1
 }
 
-/// Brightness: the mean of the channels.
-pub(super) fn brightness(c: [f32; 3]) -> f32 {
-    (c[0] + c[1] + c[2]) / 3.0
-}
-
 /// Pixels of the working image that belong together, row-major flags.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Mask {
@@ -110,6 +105,14 @@ impl Mask {
 
     pub fn area(&self) -> usize {
         self.on.iter().filter(|&&b| b).count()
+    }
+
+    /// The pixels of either mask.
+    pub fn or(mut self, other: &Mask) -> Mask {
+        for (own, &on) in self.on.iter_mut().zip(&other.on) {
+            *own |= on;
+        }
+        self
     }
 
     /// Indices of the pixels that are on.

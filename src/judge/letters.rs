@@ -21,8 +21,9 @@ const FRAME_HEIGHT: f32 = 1.26;
 const INK: f32 = 1.16;
 /// Letter heights in working pixels for which the alphabet is kept, one blur each.
 const HEIGHTS: [f32; 4] = [10.0, 12.0, 15.0, 19.0];
-/// Deepest that a stroke can be, in working pixels: anything with deeper parts is a solid.
-const DEEPEST_STROKE: f32 = 4.6;
+/// Depth of the sharpest joints of strokes (W), of the ink's height, and working pixels more that
+/// soft edges add: anything with deeper parts is a solid.
+const DEEPEST_JOINT: (f32, f32) = (0.20, 1.2);
 /// Heights of ink that letters can have, in working pixels.
 const INK_HEIGHTS: (f32, f32) = (8.0, 30.0);
 /// Least mean likeness of all letters for the marks to be a word.
@@ -76,7 +77,9 @@ impl Ink {
         let bounds = ground.mask.bounds()?;
         let height = (bounds.3 - bounds.1) as f32;
         if !(INK_HEIGHTS.0..=INK_HEIGHTS.1).contains(&height)
-            || depth(&ground.mask).into_iter().any(|d| d > DEEPEST_STROKE)
+            || depth(&ground.mask)
+                .into_iter()
+                .any(|d| d > DEEPEST_JOINT.0 * height + DEEPEST_JOINT.1)
         {
             return None;
         }

@@ -1,16 +1,17 @@
 //! From an image to what is seen in it.
 
 use image::RgbImage;
+use ndarray::Array2;
 
 use super::backdrop::{Backdrop, classify, light, standing_out};
 use super::fit::{Fit, PATTERNED, View, bounds_of};
-use super::grid::{Grid, Mask};
+use super::grid::{Grid, Mask, components};
 use super::paint::{Tint, tint};
-use super::regions::{SPECK, bridged, regions, standing_out_mask};
+use super::regions::{SPECK, bridged, regions, split, standing_out_mask};
 use super::seen::{Seen, SeenObject, Sureness};
-use super::template::templates;
+use super::template::{silhouette, templates};
 use super::{hand, letters};
-use crate::world::{Finish, SIZE_LIMIT, Size};
+use crate::world::{Colour, Finish, SIZE_LIMIT, Size};
 
 /// Looks at an image. The image alone is looked at: neither scene nor caption can be known.
 ///
@@ -22,16 +23,17 @@ pub fn look(image: &RgbImage) -> Seen {
         return Seen::default();
     }
     let ground = Ground::of(&grid);
+    let calm = &ground.calm;
     let mut seen = Seen {
         background: classify(&ground.backdrop),
         light: Some(light(&ground.backdrop)),
         ..Seen::default()
     };
-    if let Some(fingers) = hand::fingers(&grid, &ground.mask) {
+    if let Some(fingers) = hand::fingers(calm, &ground.mask) {
         seen.fingers = Some(fingers);
         return seen;
     }
-    if let Some(word) = letters::read(&grid, &ground, image.dimensions()) {
+    if let Some(word) = letters::read(calm, &ground, image.dimensions()) {
         seen.word = Some(word);
         return seen;
     }
@@ -41,11 +43,15 @@ pub fn look(image: &RgbImage) -> Seen {
 
 /// The background and what stands out from it.
 pub(super) struct Ground {
+    /// The working image, smoothed if it is noisy.
+    pub calm: Grid,
     pub backdrop: Backdrop,
     /// How strongly each pixel stands out.
     pub strength: Vec<f32>,
     /// The pixels that do.
     pub mask: Mask,
+    /// Standard deviation of pixel noise.
+    pub noise: f32,
 }
 
 impl Ground {
@@ -57,17 +63,11 @@ impl Ground {
         /// Noise from which the image is smoothed before it is cut into regions.
         const NOISY: f32 = 0.012;
         let noise = grid.noise();
-        let smoothed;
-        let calm = if noise > NOISY {
-            smoothed = grid.smoothed();
-            &smoothed
-        } else {
-            grid
-        };
-        let backdrop = Backdrop::of(calm, noise);
-        let strength = standing_out(calm, &backdrop);
+        let calm = if noise > NOISY { grid.smoothed() } else { grid.clone() };
+        let backdrop = Backdrop::of(&calm, noise);
+        let strength = standing_out(&calm, &backdrop);
         let mask = standing_out_mask(&strength, grid.width, FAINT + NOISE * noise);
-        Ground { backdrop, strength, mask }
+        Ground { calm, backdrop, strength, mask, noise }
     }
 }
 
@@ -78,26 +78,60 @@ struct Candidate {
     fit: Fit,
 }
 
+impl Candidate {
+    /// Whether the region may be a piece of an object whose rest looks like the background: a
+    /// solid explains it badly, and it is white (whose dark marks look like shadow) or small.
+    fn is_loose(&self, ground: &Ground) -> bool {
+        /// Less than the area of the smallest solid, in working pixels.
+        const SMALL: usize = 76;
+        !self.fit.is_good(ground.noise)
+            && (self.tint.colour == Colour::White || self.region.area() < SMALL)
+    }
+}
+
+/// All solids: regions that a solid explains, and then what pieces make together.
 fn objects(grid: &Grid, ground: &Ground, size: (u32, u32)) -> Vec<SeenObject> {
-    let marks = bridged(&ground.mask, grid);
-    let parts = regions(&marks);
-    let light = light(&ground.backdrop);
-    let mut found: Vec<SeenObject> = parts
-        .iter()
-        .map(|region| {
-            let mut others = marks.clone();
-            for at in region.pixels() {
-                others.on[at] = false;
-            }
-            let view = View { grid, backdrop: &ground.backdrop, others: &others };
-            let tint = tint(grid, region);
-            let shapes = templates(tint.colour, light);
-            let fit = view.fit(&shapes, box_of(region));
-            seen_object(Candidate { region: region.clone(), tint, fit }, grid, size)
-        })
-        .collect();
-    found.sort_by(|a, b| a.centre.0.total_cmp(&b.centre.0));
-    found
+    let parts = components(&ground.mask, false);
+    let (specks, parts): (Vec<Mask>, Vec<Mask>) =
+        parts.into_iter().partition(|part| part.area() < SPECK);
+    let whole = parts.iter().flat_map(split).filter(|part| part.area() >= SPECK);
+    let (mut loose, mut found): (Vec<Candidate>, Vec<Candidate>) = whole
+        .map(|region| candidate(region, grid, ground, &ground.mask))
+        .partition(|c| c.is_loose(ground));
+    let mut pieces = Mask::empty(grid.width, grid.height);
+    let of_objects = specks.iter().filter(|s| s.area() >= DUST);
+    for at in loose.iter().map(|c| &c.region).chain(of_objects).flat_map(Mask::pixels) {
+        pieces.on[at] = true;
+    }
+    let joined = bridged(&pieces);
+    if joined == pieces {
+        found.append(&mut loose);
+    } else {
+        let marks = ground.mask.clone().or(&joined);
+        found.extend(regions(&joined).into_iter().map(|r| candidate(r, grid, ground, &marks)));
+    }
+    let solid = found.into_iter().filter(|c| c.fit.explained() >= EXPLAINED);
+    let mut seen: Vec<SeenObject> = solid.map(|c| seen_object(c, grid, ground, size)).collect();
+    seen.sort_by(|a, b| a.centre.0.total_cmp(&b.centre.0));
+    seen
+}
+
+/// Part of a region's difference from the background that the best solid has to explain, for
+/// the region to be an object at all.
+const EXPLAINED: f32 = 0.30;
+/// Specks smaller than this many working pixels are not even pieces of objects.
+const DUST: usize = 4;
+
+fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candidate {
+    let mut others = marks.clone();
+    for at in region.pixels() {
+        others.on[at] = false;
+    }
+    let view = View { grid, backdrop: &ground.backdrop, others: &others, noise: ground.noise };
+    let tint = tint(&ground.calm, &region);
+    let shapes = templates(tint.colour, light(&ground.backdrop));
+    let fit = view.fit(&shapes, box_of(&region));
+    Candidate { region, tint, fit }
 }
 
 /// The box around a region in working pixels.
@@ -106,25 +140,26 @@ fn box_of(region: &Mask) -> [f32; 4] {
     [x0 as f32, y0 as f32, x1 as f32, y1 as f32]
 }
 
-fn seen_object(c: Candidate, grid: &Grid, (w, h): (u32, u32)) -> SeenObject {
+fn seen_object(c: Candidate, grid: &Grid, ground: &Ground, (w, h): (u32, u32)) -> SeenObject {
     let scale = grid.width as f32;
     let radius = c.fit.place.radius / scale;
     let bounds = bounds_of(&c.fit);
-    let pixels = c.region.bounds().unwrap_or((0, 0, 0, 0));
     let sure = sureness(&c, radius);
-    let to_image = |v: usize, own: usize, image: u32| (v as f32 * image as f32 / own as f32) as u32;
+    // A solid that explains its region well has its own silhouette; anything else keeps the
+    // pixels that stand out.
+    let mask = if c.fit.is_good(ground.noise) {
+        let shapes = templates(c.tint.colour, light(&ground.backdrop));
+        silhouette(&shapes[c.fit.shape as usize], c.fit.place, w as f32 / scale, (w, h))
+    } else {
+        c.region.scaled_to(w, h)
+    };
     SeenObject {
         shape: c.fit.shape,
         colour: c.tint.colour,
         size: Size::of_radius(radius),
         finish: c.fit.finish,
-        mask: c.region.scaled_to(w, h),
-        bounds: (
-            to_image(pixels.0, grid.width, w),
-            to_image(pixels.1, grid.height, h),
-            to_image(pixels.2, grid.width, w),
-            to_image(pixels.3, grid.height, h),
-        ),
+        bounds: mask_bounds(&mask),
+        mask,
         centre: (
             0.5 * (bounds[0] + bounds[2]) / scale,
             0.5 * (bounds[1] + bounds[3]) / grid.height as f32,
@@ -133,6 +168,16 @@ fn seen_object(c: Candidate, grid: &Grid, (w, h): (u32, u32)) -> SeenObject {
         confidence: sure.least(),
         sure,
     }
+}
+
+/// Left, top, right, bottom of a mask; the last two one past the end.
+fn mask_bounds(mask: &Array2<bool>) -> (u32, u32, u32, u32) {
+    let mut b = (u32::MAX, u32::MAX, 0, 0);
+    for ((y, x), _) in mask.indexed_iter().filter(|(_, on)| **on) {
+        let (x, y) = (x as u32, y as u32);
+        b = (b.0.min(x), b.1.min(y), b.2.max(x + 1), b.3.max(y + 1));
+    }
+    if b.2 == 0 { (0, 0, 0, 0) } else { b }
 }
 
 fn sureness(c: &Candidate, radius: f32) -> Sureness {
@@ -148,7 +193,7 @@ fn sureness(c: &Candidate, radius: f32) -> Sureness {
         1.0 - c.fit.contrast / PATTERNED
     };
     Sureness {
-        object: (c.region.area() as f32 / SOLID).min(1.0),
+        object: (c.region.area() as f32 / SOLID).min(1.0).min(c.fit.explained()),
         shape: shape.clamp(0.0, 1.0),
         colour: c.tint.sure.clamp(0.0, 1.0),
         size: ((radius - SIZE_LIMIT).abs() / HALF_GAP).min(1.0),

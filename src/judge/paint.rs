@@ -21,10 +21,6 @@ pub(super) struct Tint {
     pub colour: Colour,
     /// How sure that is, in \[0, 1\].
     pub sure: f32,
-    /// Mean hue in degrees; meaningless where the saturation is near 0.
-    pub hue: f32,
-    /// Chroma over brightness of the whole region, in \[0, 1\].
-    pub saturation: f32,
 }
 
 /// Hue in degrees and chroma (greatest less least channel) of a colour.
@@ -58,20 +54,16 @@ pub(super) fn tint(grid: &Grid, region: &Mask) -> Tint {
     /// Saturation of a region below which it is white.
     const WHITE: f32 = 0.28;
     let mut votes = [0.0_f32; HUES.len()];
-    let (mut east, mut north, mut chroma_sum, mut most_sum) = (0.0, 0.0, 0.0, 0.0);
+    let (mut chroma_sum, mut most_sum) = (0.0, 0.0);
     for at in region.pixels() {
         let c = grid.rgb[at];
         let (hue, chroma) = hue_chroma(c);
         // Squared: mixtures with the background at edges have little chroma.
         let weight = chroma * chroma;
-        let (sin, cos) = hue.to_radians().sin_cos();
-        east += weight * cos;
-        north += weight * sin;
         chroma_sum += chroma;
         most_sum += c[0].max(c[1]).max(c[2]);
         votes[nearest_hue(hue)] += weight;
     }
-    let hue = north.atan2(east).to_degrees().rem_euclid(360.0);
     let saturation = if most_sum > 0.0 { chroma_sum / most_sum } else { 0.0 };
     let best = (0..HUES.len()).max_by(|&a, &b| votes[a].total_cmp(&votes[b])).unwrap_or(0);
     let all: f32 = votes.iter().sum();
@@ -79,10 +71,10 @@ pub(super) fn tint(grid: &Grid, region: &Mask) -> Tint {
     // How far the saturation is from the limit between white and coloured, 1 at twice or zero.
     let clear = ((saturation - WHITE).abs() / WHITE).min(1.0);
     if saturation < WHITE {
-        return Tint { colour: Colour::White, sure: clear, hue, saturation };
+        return Tint { colour: Colour::White, sure: clear };
     }
     let sure = if all > 0.0 { (votes[best] - second) / all } else { 0.0 };
-    Tint { colour: HUES[best].0, sure: sure.min(clear), hue, saturation }
+    Tint { colour: HUES[best].0, sure: sure.min(clear) }
 }
 
 fn nearest_hue(hue: f32) -> usize {

@@ -1,7 +1,6 @@
 //! From how strongly pixels stand out to the regions that may be objects.
 
-use super::grid::{Grid, Mask, brightness, components, neighbours};
-use super::paint::hue_chroma;
+use super::grid::{Mask, components, neighbours};
 
 /// Regions smaller than this many working pixels are specks. The smallest object of the world
 /// covers about ninety.
@@ -27,50 +26,30 @@ pub(super) fn standing_out_mask(strength: &[f32], width: usize, threshold: f32) 
     mask
 }
 
-/// Adds to a mask what lies between near white parts of it and differs sharply from them: the
-/// gray stripes and dots of white objects, which on a gray or lavender background look like the
-/// background in shadow.
-pub(super) fn bridged(mask: &Mask, grid: &Grid) -> Mask {
+/// Adds to a mask what lies between near parts of it, along rows, columns and diagonals. Meant
+/// for pieces of objects: the gray stripes and dots of white objects look like the background in
+/// shadow, if that is gray or lavender.
+pub(super) fn bridged(mask: &Mask) -> Mask {
     /// Widest gap that is bridged, in working pixels: a stripe of the largest ball.
     const WIDEST: usize = 5;
-    /// Saturation below which a pixel is white or gray.
-    const PALE: f32 = 0.30;
-    /// How much darker than both ends the gap has to be.
-    const DARKER: f32 = 0.10;
     const AXES: [(isize, isize); 4] = [(1, 0), (0, 1), (1, 1), (1, -1)];
     let (w, h) = (mask.width as isize, mask.height as isize);
     let mut out = mask.clone();
     for start in mask.pixels() {
-        if saturation(grid.rgb[start]) > PALE {
-            continue;
-        }
         let (x, y) = ((start % mask.width) as isize, (start / mask.width) as isize);
         for (dx, dy) in AXES {
             let along = |i: usize| {
                 let (nx, ny) = (x + dx * i as isize, y + dy * i as isize);
                 (nx >= 0 && ny >= 0 && nx < w && ny < h).then(|| (ny * w + nx) as usize)
             };
-            let Some(gap) = (1..=WIDEST + 1).find(|&i| along(i).is_none_or(|at| mask.on[at]))
-            else {
-                continue;
-            };
-            let Some(end) = along(gap).filter(|&end| gap > 1 && mask.on[end]) else { continue };
-            let inside: Vec<usize> = (1..gap).filter_map(along).collect();
-            let darkest =
-                inside.iter().map(|&at| brightness(grid.rgb[at])).fold(f32::INFINITY, f32::min);
-            let ends = brightness(grid.rgb[start]).min(brightness(grid.rgb[end]));
-            if saturation(grid.rgb[end]) <= PALE && darkest < ends - DARKER {
-                for at in inside {
-                    out.on[at] = true;
-                }
+            let stop = (1..=WIDEST + 1).find(|&i| along(i).is_none_or(|at| mask.on[at]));
+            let Some(gap) = stop.filter(|&i| along(i).is_some()) else { continue };
+            for at in (1..gap).filter_map(along) {
+                out.on[at] = true;
             }
         }
     }
     out
-}
-
-fn saturation(c: [f32; 3]) -> f32 {
-    hue_chroma(c).1 / c[0].max(c[1]).max(c[2]).max(1e-6)
 }
 
 /// The mask with all background that it encloses.

@@ -12,7 +12,7 @@ pub struct Seen {
     pub objects: Vec<SeenObject>,
     /// The background; `None` when it is like none of the world's.
     pub background: Option<Background>,
-    /// Where the light comes from; `None` when nothing tells.
+    /// Where the light comes from; `None` in an empty image.
     pub light: Option<Light>,
     /// The written word, if letters are seen.
     pub word: Option<SeenWord>,
