@@ -7,6 +7,7 @@
 mod attention;
 mod completions;
 mod doctor;
+#[cfg(feature = "torch")]
 mod forward;
 #[cfg(feature = "torch")]
 mod generate;
@@ -18,6 +19,8 @@ mod run_model;
 mod schema;
 #[cfg(feature = "torch")]
 mod sites;
+#[cfg(feature = "torch")]
+mod steps;
 #[cfg(feature = "torch")]
 mod tokens;
 #[cfg(feature = "torch")]
@@ -75,6 +78,7 @@ enum Command {
     #[cfg(feature = "torch")]
     Tokens(tokens::Args),
     /// The forward process: noise an image, show schedule and signal-to-noise ratio
+    #[cfg(feature = "torch")]
     Forward(forward::Args),
     /// Render scenes with captions and masks; calibrate the judge
     World(world::Args),
@@ -120,6 +124,7 @@ impl Cli {
             Command::Sites(args) => sites::run(args),
             #[cfg(feature = "torch")]
             Command::Tokens(args) => tokens::run(args),
+            #[cfg(feature = "torch")]
             Command::Forward(args) => forward::run(args),
             Command::World(args) => world::run(args),
             #[cfg(feature = "torch")]
