@@ -15,6 +15,8 @@ mod generate;
 mod judge;
 mod output;
 #[cfg(feature = "torch")]
+mod round_trip;
+#[cfg(feature = "torch")]
 mod run_model;
 mod schema;
 #[cfg(feature = "torch")]
