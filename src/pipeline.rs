@@ -9,7 +9,8 @@ use crate::INTERRUPTED;
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::tokenizer::{TokenizerError, Tokens};
 use crate::sampler::{Denoised, NoiseSource, Sampler, SamplerKind, ScheduleError};
-use crate::tap::{BatchLayout, Branch, Cx, Moment, Tap, TapError};
+use crate::site::Branch;
+use crate::tap::{BatchLayout, Cx, Moment, Tap, TapError};
 
 /// What to generate.
 #[derive(Clone, Debug)]

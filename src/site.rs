@@ -5,7 +5,27 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+/// The two halves of classifier-free guidance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Branch {
+    /// The empty (or negative) prompt.
+    Uncond,
+    /// The prompt.
+    Cond,
+}
+
+impl Branch {
+    /// `uncond` or `cond`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Branch::Uncond => "uncond",
+            Branch::Cond => "cond",
+        }
+    }
+}
 
 /// What one axis of a tensor at a site counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use image::RgbImage;
-use serde::Serialize;
 use tch::Tensor;
 
 use super::output::{OutputArgs, note};
+use super::run_model::quoted;
 use super::steps;
 use super::world::caption_image;
 use crate::figure::{
@@ -254,15 +254,6 @@ fn report(
     Ok(report)
 }
 
-/// A word of a command line, in quotes where a shell would divide or change it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 impl Args {
     /// What is noised.
     fn source(&self) -> String {
@@ -274,28 +265,19 @@ impl Args {
 
     /// What was asked, as it stands in the run folder.
     fn spec(&self) -> Result<String> {
-        #[derive(Serialize)]
-        struct Spec<'a> {
-            probe: &'static str,
-            model: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            image: Option<String>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            prompt: Option<&'a str>,
-            size: u32,
-            /// As text: TOML's numbers end at 2⁶³.
-            seed: String,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            timesteps: Option<&'a str>,
+        let mut spec = toml::Table::new();
+        spec.insert("kind".into(), "forward".into());
+        spec.insert("version".into(), 1.into());
+        spec.insert("model".into(), self.model.clone().into());
+        match &self.image {
+            Some(path) => spec.insert("image".into(), path.display().to_string().into()),
+            None => spec.insert("prompt".into(), self.prompt.clone().into()),
+        };
+        spec.insert("size".into(), i64::from(self.size).into());
+        spec.insert("seed".into(), (self.seed as i64).into());
+        if let Some(list) = &self.timesteps {
+            spec.insert("timesteps".into(), list.clone().into());
         }
-        Ok(toml::to_string(&Spec {
-            probe: "forward",
-            model: &self.model,
-            image: self.image.as_ref().map(|path| path.display().to_string()),
-            prompt: self.image.is_none().then_some(self.prompt.as_str()),
-            size: self.size,
-            seed: self.seed.to_string(),
-            timesteps: self.timesteps.as_deref(),
-        })?)
+        Ok(toml::to_string_pretty(&spec)?)
     }
 }

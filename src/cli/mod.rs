@@ -8,11 +8,11 @@ mod attention;
 mod completions;
 mod doctor;
 #[cfg(feature = "torch")]
+mod failures;
+#[cfg(feature = "torch")]
 mod forward;
 #[cfg(feature = "torch")]
 mod generate;
-#[cfg(feature = "torch")]
-mod judge;
 mod output;
 #[cfg(feature = "torch")]
 mod round_trip;
@@ -84,9 +84,9 @@ enum Command {
     Forward(forward::Args),
     /// Render scenes with captions and masks; calibrate the judge
     World(world::Args),
-    /// Judge a model's images of prompts the world understands
+    /// Where a model fails: judge its images of prompts the world understands
     #[cfg(feature = "torch")]
-    Judge(judge::Args),
+    Failures(failures::Args),
     /// Describe the tables: columns, units, ranges
     Schema(schema::Args),
     /// Train a part of the built-in model
@@ -130,7 +130,7 @@ impl Cli {
             Command::Forward(args) => forward::run(args),
             Command::World(args) => world::run(args),
             #[cfg(feature = "torch")]
-            Command::Judge(args) => judge::run(args),
+            Command::Failures(args) => failures::run(args),
             Command::Schema(args) => schema::run(args),
             #[cfg(feature = "torch")]
             Command::Train(args) => train::run(args),

@@ -121,9 +121,9 @@ pub struct SampleArgs {
     /// Seed of the first image; the others follow
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Images
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub count: u64,
+    /// Images [default: 1, for attention 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub count: Option<u64>,
     /// Sampling steps
     #[arg(long, value_name = "N", default_value_t = 25, allow_negative_numbers = true)]
     pub steps: i64,
@@ -148,7 +148,7 @@ impl SampleArgs {
     /// The request these arguments stand for.
     pub fn request(&self, model: &DiffusionModel) -> Result<Request> {
         let native = model.native_size();
-        let seeds: Vec<u64> = (0..self.count).map(|i| self.seed.wrapping_add(i)).collect();
+        let seeds: Vec<u64> = (0..self.count.unwrap_or(1)).map(|i| self.seed.wrapping_add(i)).collect();
         Ok(Request {
             prompts: vec![self.prompt.clone(); seeds.len()],
             negative: self.negative.clone(),
@@ -220,4 +220,61 @@ pub fn manifest(
     });
     manifest.set_prompts(request.prompts.clone());
     manifest
+}
+
+impl SampleArgs {
+    /// The arguments as a spec that makes the same run again.
+    pub fn spec(&self, kind: &str, model: &ModelArgs) -> toml::Table {
+        let mut spec = toml::Table::new();
+        let mut put = |key: &str, value: toml::Value| {
+            spec.insert(key.to_owned(), value);
+        };
+        put("kind", kind.into());
+        put("version", 1.into());
+        put("model", model.model.clone().into());
+        put("dtype", model.dtype.name().into());
+        put("prompt", self.prompt.clone().into());
+        put("negative", self.negative.clone().into());
+        put("seed", (self.seed as i64).into());
+        put("count", (self.count.unwrap_or(1) as i64).into());
+        put("steps", self.steps.into());
+        put("sampler", self.sampler.label().into());
+        put("guidance", self.guidance.into());
+        if let (Some(width), Some(height)) = (self.width, self.height) {
+            put("width", width.into());
+            put("height", height.into());
+        }
+        spec
+    }
+
+    /// The command line that makes the same run again.
+    pub fn command(&self, probe: &str, model: &ModelArgs) -> String {
+        let mut words = vec!["probe".to_owned(), probe.to_owned()];
+        let mut add = |flag: &str, value: String| words.extend([format!("--{flag}"), quoted(&value)]);
+        add("prompt", self.prompt.clone());
+        if !self.negative.is_empty() {
+            add("negative", self.negative.clone());
+        }
+        add("model", model.model.clone());
+        add("seed", self.seed.to_string());
+        add("count", self.count.unwrap_or(1).to_string());
+        add("steps", self.steps.to_string());
+        add("sampler", self.sampler.label().to_owned());
+        add("guidance", self.guidance.to_string());
+        for (flag, size) in [("width", self.width), ("height", self.height)] {
+            if let Some(size) = size {
+                add(flag, size.to_string());
+            }
+        }
+        words.join(" ")
+    }
+}
+
+/// A word as a POSIX shell reads it back.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -1,11 +1,10 @@
 //! `probe trace`: any sites of a run, as statistics or as whole tensors.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use indicatif::DecimalBytes;
-use serde::Serialize;
 
 use super::output::{OutputArgs, note};
 use super::run_model::{ModelArgs, SampleArgs, generate_with_bar, manifest, warn_of_cut_words};
@@ -74,8 +73,7 @@ pub fn run(args: Args) -> Result<u8> {
         check_target(path)?;
     }
     warn_of_cut_words(&model, &request)?;
-    let spec = toml::to_string(&Spec::new(&args, &request))?;
-    let folder = RunFolder::create(&args.output.out, "trace", &spec)?;
+    let folder = RunFolder::create(&args.output.out, "trace", &spec(&args)?)?;
 
     let statistics = StatisticsRecorder::new(plan.sites(), plan.steps.clone());
     let raw_sites = if args.raw.is_some() { plan.sites() } else { Vec::new() };
@@ -255,49 +253,17 @@ fn table_row(run: &str, row: StatisticsRow) -> TraceStatisticsRow {
 }
 
 /// What was asked, as it stands in the run folder.
-#[derive(Serialize)]
-struct Spec {
-    probe: &'static str,
-    model: String,
-    prompt: String,
-    negative: String,
-    /// As text: TOML's numbers end at 2⁶³.
-    seed: String,
-    count: usize,
-    steps: usize,
-    sampler: &'static str,
-    guidance: f64,
-    width: i64,
-    height: i64,
-    sites: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at_steps: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    files: BTreeMap<&'static str, String>,
-}
-
-impl Spec {
-    fn new(args: &Args, request: &Request) -> Self {
-        let file = |path: &PathBuf| path.display().to_string();
-        let files = [("raw", &args.raw), ("init_latents", &args.sample.init_latents)];
-        let given = files.into_iter().filter_map(|(name, path)| Some((name, file(path.as_ref()?))));
-        Self {
-            probe: "trace",
-            model: args.model.model.clone(),
-            prompt: args.sample.prompt.clone(),
-            negative: request.negative.clone(),
-            seed: args.sample.seed.to_string(),
-            count: request.seeds.len(),
-            steps: request.steps,
-            sampler: request.sampler.label(),
-            guidance: request.guidance,
-            width: request.width,
-            height: request.height,
-            sites: args.sites.clone(),
-            at_steps: args.at_steps.clone(),
-            files: given.collect(),
+fn spec(args: &Args) -> Result<String> {
+    let mut spec = args.sample.spec("trace", &args.model);
+    spec.insert("sites".into(), args.sites.clone().into());
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let optional = [("at_steps", args.at_steps.clone()), ("raw", path(&args.raw))];
+    for (key, value) in optional {
+        if let Some(value) = value {
+            spec.insert(key.into(), value.into());
         }
     }
+    Ok(toml::to_string_pretty(&spec)?)
 }
 
 /// A number of bytes: plain, or with kB, MB, GB (powers of 1000) or KiB, MiB, GiB (of 1024).

@@ -20,10 +20,12 @@ use crate::train::{Objective, StepReport, TrainingPlan, train};
 use crate::world::Mix;
 
 const EXAMPLES: &str = "\
-The three parts are trained in this order, into one folder:
+The autoencoder comes first, then the denoiser with its text encoder, into one folder:
   probe train vae --out runs/shapes
-  probe train clip --out runs/shapes
   probe train denoiser --out runs/shapes
+CLIP's towers can be trained in between, for the denoiser's text encoder to start from:
+  probe train clip --out runs/shapes
+  probe train denoiser --out runs/shapes --from-clip
 A run that was stopped goes on where it was with the same command. When all are done, the
 folder is a model: probe generate --model runs/shapes --prompt \"a red ball\"";
 
@@ -66,6 +68,9 @@ pub struct Args {
     /// Scenes encoded ahead for the denoiser
     #[arg(long, value_name = "N")]
     pool: Option<usize>,
+    /// Start the denoiser's text encoder from the folder's CLIP instead of from scratch
+    #[arg(long)]
+    from_clip: bool,
     /// Steps between checkpoints
     #[arg(long, value_name = "N", default_value_t = 250)]
     checkpoint_every: u64,
@@ -96,9 +101,9 @@ impl Part {
     /// Steps, batch, learning rate and warm-up that trained the shipped model.
     fn defaults(self) -> (u64, usize, f64, u64) {
         match self {
-            Part::Vae => (2000, 24, 2e-3, 100),
+            Part::Vae => (1800, 16, 2e-3, 100),
             Part::Clip => (1200, 128, 1e-3, 100),
-            Part::Denoiser => (6000, 64, 1e-3, 200),
+            Part::Denoiser => (6000, 32, 8e-4, 200),
         }
     }
 }
@@ -192,10 +197,11 @@ fn denoiser_objective(
     )?;
     let vae = Vae::new(&store.root(&Default::default()), &vae_config);
     store.finish()?;
-    let clip_path = args.out.join("clip/model.safetensors");
-    if !clip_path.is_file() {
-        bail!("the denoiser starts from a trained text tower: run `probe train clip` first");
+    let clip = args.from_clip.then(|| args.out.join("clip/model.safetensors"));
+    if clip.as_ref().is_some_and(|path| !path.is_file()) {
+        bail!("--from-clip needs a trained text tower: run `probe train clip` first");
     }
+    let clip = clip.map(|path| WeightFile::open(&path)).transpose()?;
     let tokenizer = tokenizer()?;
     let (ids, end) = vocabulary(&tokenizer)?;
     let text_config = clip::shapes_text_config(ids, tokenizer.max_length() as i64, end);
@@ -212,7 +218,6 @@ fn denoiser_objective(
         pool: args.pool.unwrap_or(defaults.pool),
         ..defaults
     };
-    let clip = Some(WeightFile::open(&clip_path)?);
     let around = Surroundings { vae, vae_config, tokenizer, text_config, clip };
     let bar = bar(loss.pool as u64, "scenes");
     let objective = DenoiserObjective::new(

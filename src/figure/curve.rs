@@ -3,7 +3,7 @@
 use super::axis::{Axis, Placed, Reference, extent};
 use super::parts::{self, EDGE, GAP, Key, LEADING};
 use super::{
-    Anchor, Figure, FigureError, Frame, Ink, Marker, Paint, Scene, Stroke, csv_line, csv_number,
+    Anchor, Figure, FigureError, Frame, Ink, Paint, Scene, Stroke, csv_line, csv_number,
     format_number, theme,
 };
 
@@ -51,24 +51,6 @@ const PLOT_HEIGHTS: (f64, f64) = (190.0, 340.0);
 const MOST_MARKERS: usize = 12;
 
 impl CurveChart {
-    /// Curves in drawing order, with their colour and marker.
-    fn dressed(&self) -> Vec<(&Curve, Ink, Marker)> {
-        let mut number = 0;
-        let mut dressed: Vec<_> = self
-            .curves
-            .iter()
-            .map(|curve| {
-                if curve.control {
-                    return (curve, Ink::Control, Marker::Circle);
-                }
-                number += 1;
-                (curve, Ink::Series(number - 1), Marker::of(number - 1))
-            })
-            .collect();
-        dressed.sort_by_key(|(curve, _, _)| !curve.control);
-        dressed
-    }
-
     fn y_values(&self) -> impl Iterator<Item = f64> {
         let points = self.curves.iter().flat_map(|c| &c.points);
         points
@@ -116,24 +98,32 @@ fn draw_ribbon(scene: &mut Scene, run: &[CurvePoint], x: &Placed, y: &Placed, pa
     scene.polygon(upper.chain(lower).collect(), paint);
 }
 
-fn draw_curve(
-    scene: &mut Scene,
-    runs: &[Vec<CurvePoint>],
-    look: (Ink, Marker, bool),
-    x: &Placed,
-    y: &Placed,
-) {
-    let (ink, marker, control) = look;
+fn draw_curve(scene: &mut Scene, runs: &[Vec<CurvePoint>], key: Key, x: &Placed, y: &Placed) {
     let count: usize = runs.iter().map(Vec::len).sum();
     let every = count.div_ceil(MOST_MARKERS).max(1);
     for run in runs {
         let points: Vec<_> = run.iter().map(|p| (x.at(p.x), y.at(p.y))).collect();
         for &at in points.iter().step_by(every) {
-            parts::point(scene, at, marker, ink, control);
+            parts::point(scene, at, key.marker, key.ink, key.control);
         }
         if points.len() > 1 {
-            scene.line(points, parts::series_stroke(ink, control));
+            scene.line(points, parts::series_stroke(key.ink, key.control));
         }
+    }
+}
+
+/// Draws ribbons first, then curves, controls below the others.
+fn draw_all(scene: &mut Scene, mut dressed: Vec<(&Curve, Key)>, x: &Placed, y: &Placed) {
+    const RIBBON_OPACITY: f64 = 0.17;
+    dressed.sort_by_key(|(_, key)| !key.control);
+    let cut: Vec<_> = dressed.into_iter().map(|(curve, key)| (runs(curve), key)).collect();
+    for (runs, key) in &cut {
+        for run in runs {
+            draw_ribbon(scene, run, x, y, Paint { ink: key.ink, opacity: RIBBON_OPACITY });
+        }
+    }
+    for (runs, key) in &cut {
+        draw_curve(scene, runs, *key, x, y);
     }
 }
 
@@ -173,57 +163,26 @@ impl Figure for CurveChart {
             scene.height = parts::nothing(&mut scene, top, "nothing was measured");
             return Ok(scene);
         }
-        let dressed = self.dressed();
-        let key = |&(curve, ink, marker): &(&'_ Curve, Ink, Marker)| {
-            (curve.name.clone(), ink, marker, curve.control)
-        };
-        let mut keys: Vec<_> = dressed.iter().map(key).collect();
-        keys.sort_by_key(|&(_, _, _, control)| control);
-        let keys: Vec<Key> = keys
-            .iter()
-            .map(|(name, ink, marker, control)| Key {
-                name,
-                ink: *ink,
-                marker: *marker,
-                control: *control,
-            })
-            .collect();
-        top = parts::legend(&mut scene, &keys, self.reference.as_ref(), top);
-        top += theme::LABEL * LEADING;
-        scene.text(
-            EDGE,
-            top,
-            &theme::fit(&self.y.label, theme::LABEL, width - 8.0),
-            theme::LABEL,
-            Anchor::Start,
-            Ink::Text,
-        );
+        let mut keys = parts::dress(self.curves.iter().map(|c| (c.name.as_str(), c.control)));
+        let dressed: Vec<(&Curve, Key)> = self.curves.iter().zip(keys.iter().copied()).collect();
+        keys.sort_by_key(|key| key.control);
+        top =
+            parts::legend(&mut scene, &keys, self.reference.as_ref(), top) + theme::LABEL * LEADING;
+        let name = theme::fit(&self.y.label, theme::LABEL, width - 2.0 * EDGE);
+        scene.text(EDGE, top, &name, theme::LABEL, Anchor::Start, Ink::Text);
         top += GAP;
         let height = (width * PLOT_SHARE).clamp(PLOT_HEIGHTS.0, PLOT_HEIGHTS.1);
         let y = Placed::new(&self.y, self.y_values(), (top + height, top), 5, true);
-        let number_width =
-            y.ticks.iter().map(|&v| theme::text_width(&y.text(v), theme::TICK)).fold(0.0, f64::max);
-        let left = EDGE + number_width * 1.05 + 8.0;
+        let left = EDGE + parts::widest(y.ticks.iter().map(|&v| y.text(v))) + 8.0;
         let plot = Frame { x: left, y: top, width: width - left - 14.0, height };
         let x_values = self.curves.iter().flat_map(|c| &c.points).map(|p| p.x);
-        let count = (plot.width / 58.0) as usize;
+        let count = (plot.width / parts::TICK_ROOM) as usize;
         let x = Placed::new(&self.x, x_values, (plot.x, plot.right()), count, false);
         Self::y_grid(&mut scene, &plot, &y);
         if let Some(reference) = &self.reference {
             parts::reference(&mut scene, &plot, &y, reference.value, false);
         }
-        let cut: Vec<_> = dressed
-            .iter()
-            .map(|(curve, ink, marker)| (runs(curve), *ink, *marker, curve.control))
-            .collect();
-        for (runs, ink, _, _) in &cut {
-            for run in runs {
-                draw_ribbon(&mut scene, run, &x, &y, Paint { ink: *ink, opacity: 0.17 });
-            }
-        }
-        for (runs, ink, marker, control) in &cut {
-            draw_curve(&mut scene, runs, (*ink, *marker, *control), &x, &y);
-        }
+        draw_all(&mut scene, dressed, &x, &y);
         scene.height = parts::x_axis(&mut scene, &plot, &x, &self.x);
         Ok(scene)
     }

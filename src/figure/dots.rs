@@ -3,8 +3,8 @@
 use super::axis::{Axis, Placed, Reference};
 use super::parts::{self, EDGE, Key, LEADING};
 use super::{
-    Anchor, Figure, FigureError, Frame, Ink, Marker, Scene, Stroke, check_size, csv_line,
-    csv_number, format_number, theme,
+    Anchor, Figure, FigureError, Frame, Ink, Scene, Stroke, check_size, csv_line, csv_number,
+    format_number, theme,
 };
 
 /// One value for each category.
@@ -42,17 +42,8 @@ const CATEGORY_STEP: f64 = 17.0;
 const LABEL_SHARE: f64 = 0.4;
 
 impl DotChart {
-    fn dressed(&self) -> Vec<(&DotSeries, Ink, Marker)> {
-        let mut number = 0;
-        let dress = |series: &'_ DotSeries| {
-            if series.control {
-                return (Ink::Control, Marker::Circle);
-            }
-            number += 1;
-            (Ink::Series(number - 1), Marker::of(number - 1))
-        };
-        let looks: Vec<_> = self.series.iter().map(dress).collect();
-        self.series.iter().zip(looks).map(|(series, (ink, marker))| (series, ink, marker)).collect()
+    fn keys(&self) -> Vec<Key<'_>> {
+        parts::dress(self.series.iter().map(|s| (s.name.as_str(), s.control)))
     }
 
     fn numbers(&self) -> impl Iterator<Item = f64> {
@@ -93,7 +84,7 @@ impl DotChart {
                 scene.text(plot.x - 8.0, base, category, theme::TICK, Anchor::End, Ink::Text);
             }
         }
-        for (j, (series, ink, marker)) in self.dressed().into_iter().enumerate() {
+        for (j, (series, key)) in self.series.iter().zip(self.keys()).enumerate() {
             for (i, &(value, interval)) in series.values.iter().enumerate() {
                 let top = plot.y + i as f64 * rows.step + rows.head;
                 let y = top + CATEGORY_STEP / 2.0 + 1.0 + j as f64 * SERIES_STEP;
@@ -102,9 +93,9 @@ impl DotChart {
                 }
                 if let Some((low, high)) = interval.filter(|(l, h)| l.is_finite() && h.is_finite())
                 {
-                    scene.line(vec![(x.at(low), y), (x.at(high), y)], Stroke::solid(ink, 2.0));
+                    scene.line(vec![(x.at(low), y), (x.at(high), y)], Stroke::solid(key.ink, 2.0));
                 }
-                parts::point(scene, (x.at(value), y), marker, ink, series.control);
+                parts::point(scene, (x.at(value), y), key.marker, key.ink, key.control);
             }
         }
     }
@@ -169,27 +160,15 @@ impl Figure for DotChart {
             scene.height = parts::nothing(&mut scene, top, "nothing was measured");
             return Ok(scene);
         }
-        let dressed = self.dressed();
-        let keys: Vec<Key> = dressed
-            .iter()
-            .map(|(s, ink, marker)| Key {
-                name: &s.name,
-                ink: *ink,
-                marker: *marker,
-                control: s.control,
-            })
-            .collect();
-        top = parts::legend(&mut scene, &keys, self.reference.as_ref(), top);
-        let widest =
-            self.categories.iter().map(|c| theme::text_width(c, theme::TICK)).fold(0.0, f64::max)
-                * 1.05;
+        top = parts::legend(&mut scene, &self.keys(), self.reference.as_ref(), top);
+        let widest = parts::widest(self.categories.iter());
         let stacked = widest > width * LABEL_SHARE;
         let head = if stacked { theme::TICK * LEADING } else { 0.0 };
         let step = head + CATEGORY_STEP + (self.series.len() - 1) as f64 * SERIES_STEP + 2.0;
         let left = if stacked { EDGE + 10.0 } else { EDGE + widest + 14.0 };
         let height = step * self.categories.len() as f64;
         let plot = Frame { x: left, y: top, width: width - left - 14.0, height };
-        let count = (plot.width / 58.0) as usize;
+        let count = (plot.width / parts::TICK_ROOM) as usize;
         let x = Placed::new(&self.value, self.numbers(), (plot.x, plot.right()), count, true);
         for &value in &x.ticks {
             let at = x.at(value);

@@ -69,6 +69,24 @@ impl HeatMap {
         }
     }
 
+    /// Draws rows of cells with their labels; `first` is the cell in the upper left corner.
+    fn draw_cells(&self, scene: &mut Scene, labels: &[String], first: Frame) {
+        /// Cells narrower than this touch.
+        const GAP_FROM: f64 = 8.0;
+        let bounds = self.bounds();
+        let gap = if first.width < GAP_FROM { 0.0 } else { CELL_GAP };
+        for (i, label) in labels.iter().enumerate() {
+            let top = first.y + i as f64 * first.height;
+            let base = top + first.height / 2.0 + theme::TICK * 0.36;
+            scene.text(first.x - 8.0, base, label, theme::TICK, Anchor::End, Ink::Text);
+            for (j, &value) in self.values.row(i).iter().enumerate() {
+                let x = first.x + j as f64 * first.width;
+                let (width, height) = (first.width - gap, first.height - CELL_GAP);
+                self.cell(scene, Frame { x, y: top, width, height }, value, bounds);
+            }
+        }
+    }
+
     /// Writes column labels below the cells: level if they fit, else turned or thinned out.
     fn column_labels(&self, scene: &mut Scene, left: f64, cell: f64, y: f64) -> f64 {
         const MOST_LENGTH: f64 = 150.0;
@@ -160,8 +178,7 @@ impl Figure for HeatMap {
         let most = width * LABEL_SHARE;
         let labels: Vec<String> =
             self.rows.iter().map(|r| theme::fit(r, theme::TICK, most)).collect();
-        let widest = labels.iter().map(|l| theme::text_width(l, theme::TICK)).fold(0.0, f64::max);
-        let left = EDGE + widest * 1.04 + 8.0;
+        let left = EDGE + parts::widest(labels.iter()) + 8.0;
         let cell_width = ((width - left - EDGE) / self.columns.len() as f64).min(WIDEST_CELL);
         let cell_height = cell_width.clamp(SMALLEST_CELL, TALLEST_CELL);
         if !self.row_axis.is_empty() {
@@ -169,22 +186,8 @@ impl Figure for HeatMap {
             scene.text(EDGE, y + theme::TICK, &note, theme::TICK, Anchor::Start, Ink::Quiet);
             y += theme::TICK * LEADING + 4.0;
         }
-        let bounds = self.bounds();
-        let gap = if cell_width < 8.0 { 0.0 } else { CELL_GAP };
-        for (i, label) in labels.iter().enumerate() {
-            let top = y + i as f64 * cell_height;
-            let base = top + cell_height / 2.0 + theme::TICK * 0.36;
-            scene.text(left - 8.0, base, label, theme::TICK, Anchor::End, Ink::Text);
-            for (j, &value) in self.values.row(i).iter().enumerate() {
-                let frame = Frame {
-                    x: left + j as f64 * cell_width,
-                    y: top,
-                    width: cell_width - gap,
-                    height: cell_height - CELL_GAP,
-                };
-                self.cell(&mut scene, frame, value, bounds);
-            }
-        }
+        let first = Frame { x: left, y, width: cell_width, height: cell_height };
+        self.draw_cells(&mut scene, &labels, first);
         y += self.rows.len() as f64 * cell_height;
         let grid_width = cell_width * self.columns.len() as f64;
         scene.line(vec![(left, y), (left + grid_width, y)], Stroke::solid(Ink::Line, 1.0));
@@ -198,7 +201,7 @@ impl Figure for HeatMap {
         let bar = ColorBar {
             label: &self.quantity,
             colors: self.colors,
-            range: Some(bounds),
+            range: Some(self.bounds()),
             missing,
             left,
         };

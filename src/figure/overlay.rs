@@ -34,7 +34,7 @@ pub struct Overlay {
 }
 
 /// Opacity of the least value of a map over that of its greatest.
-pub const FAINTEST: f64 = 0.3;
+pub const FAINTEST: f64 = 0.2;
 
 impl Overlay {
     /// An overlay with the usual colours and opacity.

@@ -34,7 +34,32 @@ pub fn title(scene: &mut Scene, title: &str) -> f64 {
     if lines.is_empty() { y } else { y + 6.0 }
 }
 
+/// Room for a number on a horizontal axis, in pixels.
+pub const TICK_ROOM: f64 = 58.0;
+
+/// Gives each series its look: measured ones take the palette in order, controls are grey.
+pub fn dress<'a>(series: impl Iterator<Item = (&'a str, bool)>) -> Vec<Key<'a>> {
+    let mut number = 0;
+    series
+        .map(|(name, control)| {
+            if control {
+                return Key { name, ink: Ink::Control, marker: Marker::Circle, control };
+            }
+            number += 1;
+            let (ink, marker) = (Ink::Series(number - 1), Marker::of(number - 1));
+            Key { name, ink, marker, control }
+        })
+        .collect()
+}
+
+/// The widest of some texts, in pixels at tick size, with room for other fonts.
+pub fn widest<S: AsRef<str>>(texts: impl Iterator<Item = S>) -> f64 {
+    const OTHER_FONTS: f64 = 1.05;
+    texts.map(|t| theme::text_width(t.as_ref(), theme::TICK)).fold(0.0, f64::max) * OTHER_FONTS
+}
+
 /// How a series looks, and its name.
+#[derive(Clone, Copy)]
 pub struct Key<'a> {
     /// Name.
     pub name: &'a str,

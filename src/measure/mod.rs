@@ -20,6 +20,7 @@ pub mod daam;
 mod error;
 pub mod image;
 pub mod interval;
+pub mod record;
 pub mod localisation;
 pub mod map;
 pub mod permutation;

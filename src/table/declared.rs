@@ -147,6 +147,27 @@ table! {
 }
 
 table! {
+    /// How many images of a category have one sort of thing right.
+    JudgementSummaryRow, "judgement_summary", version 1;
+    /// Category of the prompts.
+    category: String, "", ANY;
+    /// What is asked: `everything` the prompt says, or one sort of atom.
+    kind: String, "", ANY;
+    /// Images whose prompt asks for it.
+    images: u32, "image", ANY;
+    /// Images that have all of it right.
+    right: u32, "image", ANY;
+    /// Their share.
+    share: f64, "share", UNIT;
+    /// Lower end of the 95 % Wilson interval.
+    low: f64, "share", UNIT;
+    /// Upper end of the 95 % Wilson interval.
+    high: f64, "share", UNIT;
+    /// Who judged, and in which version.
+    judge: String, "", ANY;
+}
+
+table! {
     /// The noise schedule at one training timestep.
     ScheduleRow, "schedule", version 1;
     /// Training timestep, from 0, the least noisy.
@@ -323,11 +344,12 @@ table! {
 }
 
 /// Every table there is.
-static DECLARATIONS: [TableDeclaration; 13] = [
+static DECLARATIONS: [TableDeclaration; 14] = [
     AttentionRow::TABLE,
     AlignmentRow::TABLE,
     TokenRow::TABLE,
     JudgementRow::TABLE,
+    JudgementSummaryRow::TABLE,
     ScheduleRow::TABLE,
     TraceStatisticsRow::TABLE,
     ImageRow::TABLE,

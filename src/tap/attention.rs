@@ -8,59 +8,9 @@ use std::collections::{BTreeMap, HashSet};
 use ndarray::{Array4, Array5};
 use tch::{Device, Kind, Tensor};
 
-use super::{Branch, Moment, Tap, TapError};
-use crate::site::Site;
-
-/// Numbers of one attention map.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AttentionRow {
-    /// Image of the run.
-    pub sample: usize,
-    /// Sampling step.
-    pub step: usize,
-    /// Timestep of the schedule.
-    pub timestep: f64,
-    /// Noise level.
-    pub sigma: f64,
-    /// Half of guidance.
-    pub branch: Branch,
-    /// Index into [`AttentionRecord::layers`].
-    pub layer: usize,
-    /// Head.
-    pub head: usize,
-    /// Position of the token in the prompt, 0 is the start token.
-    pub token: usize,
-    /// Mean probability over positions: the share of the layer's attention the token takes.
-    pub mass: f64,
-    /// Entropy in nats of the map, scaled to sum to one.
-    pub entropy: f64,
-    /// Centre of mass, in [0, 1], x to the right, y down.
-    pub centroid: [f64; 2],
-    /// Place of the largest value, likewise.
-    pub peak: [f64; 2],
-}
-
-/// Maps of one layer.
-#[derive(Clone, Debug)]
-pub struct LayerMaps {
-    /// Name of the site.
-    pub site: String,
-    /// Sum over the conditional branch's steps: [image, head, token, row, column].
-    pub per_head: Array5<f32>,
-    /// Mean over heads at each step: [image, token, row, column], in order of steps.
-    pub per_step: Vec<Array4<f32>>,
-}
-
-/// What a recorder saw of a run.
-#[derive(Clone, Debug)]
-pub struct AttentionRecord {
-    /// One entry a cross-attention layer, in the order of the U-Net.
-    pub layers: Vec<LayerMaps>,
-    /// One row per image, branch, step, layer, head and token.
-    pub rows: Vec<AttentionRow>,
-    /// Steps seen.
-    pub steps: usize,
-}
+use super::{Moment, Tap, TapError};
+use crate::measure::record::{AttentionRecord, LayerMaps, MapNumbers};
+use crate::site::{Branch, Site};
 
 /// Watches `*.cross.probs`.
 #[derive(Debug)]
@@ -71,7 +21,7 @@ pub struct AttentionRecorder {
     grid: [i64; 2],
     layers: Vec<Running>,
     by_site: BTreeMap<String, usize>,
-    rows: Vec<AttentionRow>,
+    rows: Vec<MapNumbers>,
     steps: usize,
 }
 
@@ -154,7 +104,7 @@ impl AttentionRecorder {
         for i in 0..mass.len() {
             let place = peak[i] as i64;
             let centre = |at: i64, of: i64| (at as f64 + 0.5) / of as f64;
-            self.rows.push(AttentionRow {
+            self.rows.push(MapNumbers {
                 sample: i / (heads * tokens),
                 step: at.step,
                 timestep: at.timestep,

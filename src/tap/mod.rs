@@ -9,35 +9,14 @@ mod combine;
 mod raw;
 mod statistics;
 
-pub use attention::{AttentionRecord, AttentionRecorder, AttentionRow, LayerMaps};
+pub use attention::AttentionRecorder;
 pub use combine::Then;
 pub use raw::RawRecorder;
 pub use statistics::{StatisticsRecorder, StatisticsRow};
 
-use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::site::{Site, SiteId, Sites};
-
-/// The two halves of classifier-free guidance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Branch {
-    /// The empty (or negative) prompt.
-    Uncond,
-    /// The prompt.
-    Cond,
-}
-
-impl Branch {
-    /// `uncond` or `cond`.
-    pub fn label(self) -> &'static str {
-        match self {
-            Branch::Uncond => "uncond",
-            Branch::Cond => "cond",
-        }
-    }
-}
+use crate::site::{Branch, Site, SiteId, Sites};
 
 /// When in the run a tensor is seen.
 #[derive(Clone, Copy, Debug, PartialEq)]

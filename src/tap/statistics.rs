@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Branch, Moment, Tap, TapError};
-use crate::site::Site;
+use super::{Moment, Tap, TapError};
+use crate::site::{Branch, Site};
 
 /// Statistics of one image's tensor at one branch and step.
 #[derive(Clone, Debug, PartialEq)]

@@ -127,28 +127,20 @@ impl Args {
 
     /// What was asked, as it stands in the run folder.
     fn spec(&self, count: u64) -> Result<String> {
-        #[derive(Serialize)]
-        struct Spec<'a> {
-            probe: &'static str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            caption: Option<&'a str>,
-            count: u64,
-            /// As text: TOML's numbers end at 2⁶³.
-            seed: String,
-            split: &'static str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            category: Option<&'static str>,
-            size: u32,
+        let mut spec = toml::Table::new();
+        spec.insert("kind".into(), "world".into());
+        spec.insert("version".into(), 1.into());
+        spec.insert("count".into(), (count as i64).into());
+        spec.insert("seed".into(), (self.seed as i64).into());
+        spec.insert("size".into(), i64::from(self.size).into());
+        match &self.caption {
+            Some(caption) => spec.insert("caption".into(), caption.clone().into()),
+            None => spec.insert("split".into(), self.split.name().into()),
+        };
+        if let Some(category) = self.category {
+            spec.insert("category".into(), category.name().into());
         }
-        Ok(toml::to_string(&Spec {
-            probe: "world",
-            caption: self.caption.as_deref(),
-            count,
-            seed: self.seed.to_string(),
-            split: self.split.name(),
-            category: self.category.map(Category::name),
-            size: self.size,
-        })?)
+        Ok(toml::to_string_pretty(&spec)?)
     }
 }
 
