@@ -248,9 +248,9 @@ fn report(
         section = section.picture(Picture::new(name, caption, figure)?);
     }
     report.section(section);
-    let command = std::env::args().skip(1).map(|word| quoted(&word)).collect::<Vec<_>>();
-    report.rerun =
-        Some(Rerun { command: format!("probe {}", command.join(" ")), spec: spec.to_owned() });
+    let words = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
+    let command = std::iter::once("probe".to_owned()).chain(words).collect::<Vec<_>>().join(" ");
+    report.rerun = Some(Rerun { command, spec: spec.to_owned() });
     Ok(report)
 }
 

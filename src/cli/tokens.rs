@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::output::{Format, FormatArgs, line};
+use super::run_model::warn_of_cut;
 use crate::model::checkpoint::{ModelFiles, read_tokenizer};
 use crate::model::tokenizer::Tokens;
 use crate::table::{self, TokenRow};
@@ -34,14 +35,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<u8> {
     let tokenizer = read_tokenizer(&ModelFiles::find(&args.model)?)?;
     let tokens = tokenizer.encode(&args.prompt)?;
-    if !tokens.cut.is_empty() {
-        // Start and end token take two of the places.
-        let room = tokenizer.max_length() - 2;
-        tracing::warn!(
-            "the prompt has more than {room} tokens; not read: {}",
-            tokens.cut.join(" ")
-        );
-    }
+    warn_of_cut(&tokens, tokenizer.max_length());
     if args.format == Format::Json {
         line(&serde_json::to_string(&tokens)?)?;
     } else {

@@ -281,7 +281,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     ];
     let lower = text.trim().to_lowercase();
     let with_unit = |&(unit, size): &(&str, u64)| Some((lower.strip_suffix(unit)?, size));
-    let (number, size) = UNITS.iter().find_map(with_unit).unwrap_or((&lower, 1));
+    let (number, size) = UNITS.iter().find_map(with_unit).unwrap_or((lower.as_str(), 1));
     let bytes = number.trim().parse::<f64>().ok().map(|number| number * size as f64);
     match bytes {
         Some(bytes) if bytes >= 0.0 && bytes <= u64::MAX as f64 => Ok(bytes as u64),

@@ -90,3 +90,40 @@ fn object(rng: &mut ChaCha8Rng, phrase: &ObjectPhrase, total: usize) -> Option<O
     }
     Some(object)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    #[test]
+    fn composed_scenes_meet_every_kind_of_caption() {
+        for caption in [
+            "ball",
+            "a large striped green cone on a beige background lit from the left",
+            "red ball left of blue cube",
+            "a large ring below a large white ring",
+            "six dotted yellow rings",
+            "two red balls and three blue cubes",
+            "ball above cube left of cone",
+            "the word CAT in red letters",
+            "a hand with no fingers",
+        ] {
+            let expectations = parse(caption).unwrap();
+            for seed in 0..20 {
+                let scene = compose(&expectations, seed).unwrap();
+                assert_eq!(expectations.mismatches(&scene), [], "{caption}, seed {seed}");
+                assert_eq!(scene, compose(&expectations, seed).unwrap(), "{caption}");
+            }
+            assert_ne!(compose(&expectations, 0), compose(&expectations, 1), "{caption}");
+        }
+    }
+
+    #[test]
+    fn captions_that_contradict_themselves_are_refused() {
+        for caption in ["two red balls and three red balls", "six large balls and six large cubes"] {
+            assert_eq!(compose(&parse(caption).unwrap(), 0), Err(ComposeError), "{caption}");
+        }
+    }
+}

@@ -109,7 +109,11 @@ fn share(rate: Rate) -> Result<Share> {
 }
 
 fn rates(calibration: &Calibration) -> Result<Vec<CalibrationRow>> {
-    let row = |kind: &str, own: Rate, foreign: Rate, mask_overlap: Option<f64>| {
+    let row = |kind: &str,
+               own: Rate,
+               foreign: Rate,
+               mask_overlap: Option<f64>|
+     -> Result<CalibrationRow> {
         let (own, right, right_low, right_high) = share(own)?;
         let (foreign, false_positive, false_positive_low, false_positive_high) = share(foreign)?;
         Ok(CalibrationRow {

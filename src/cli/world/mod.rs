@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use image::{GrayImage, Luma, RgbImage};
+use image::{GrayImage, Luma};
 use ndarray::Array2;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -283,6 +283,7 @@ fn mask_png(mask: &Array2<bool>) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// A caption the world does not know, or that no scene was found for.
-pub(super) fn caption_image(caption: &str, seed: u64, size: usize) -> Result<RgbImage> {
+#[cfg(feature = "torch")]
+pub(super) fn caption_image(caption: &str, seed: u64, size: usize) -> Result<image::RgbImage> {
     Ok(render(&compose(&parse(caption)?, seed)?, size))
 }
