@@ -74,7 +74,7 @@ fn initial_latents_of_another_shape() {
     let path = file.to_str().unwrap();
     let save = ["generate", "--model", TINY, "--steps", "1", "--save-latents", path];
     probe_in(&folder, &[&save, &BALL[..]].concat()).assert().success();
-    let load = [&BALL[..], &["--init-latents", path, "--width", "64"]].concat();
+    let load = [&BALL[..], &["--init-latents", path, "--width", "64", "--count", "1"]].concat();
     both(&load, &["256", "512"]);
 }
 
