@@ -13,9 +13,7 @@ use crate::measure::interval::DEFAULT_CONFIDENCE;
 use crate::pipeline::{Request, generate};
 use crate::run::{RunFolder, digest_bytes};
 use crate::sampler::SamplerKind;
-use crate::table::{
-    ImageRow, JudgementRow, JudgementSummaryRow, frame, write_parquet,
-};
+use crate::table::{ImageRow, JudgementRow, JudgementSummaryRow, frame, write_parquet};
 use crate::world::{self, Category, Generator, Mix, Sample, Split};
 
 const EXAMPLES: &str = "\
@@ -71,11 +69,8 @@ struct Judged {
 /// Runs the command.
 pub fn run(args: Args) -> Result<u8> {
     let model = args.model.open()?;
-    let categories = if args.categories.is_empty() {
-        Category::ALL.to_vec()
-    } else {
-        args.categories.clone()
-    };
+    let categories =
+        if args.categories.is_empty() { Category::ALL.to_vec() } else { args.categories.clone() };
     let samples = prompts(&categories, args.count, args.seed);
     let all = request(&args, &model, &samples);
     all.check(&model)?;
@@ -84,7 +79,7 @@ pub fn run(args: Args) -> Result<u8> {
     manifest.judge_version = Some(format!("{} {}", judge::NAME, judge::VERSION));
     manifest.schemas = crate::table::versions();
     let spec = format!(
-        "kind = \"failures\"\nversion = 1\nmodel = {:?}\ncount = {}\nseed = {}\nsteps = {}\nguidance = {:?}\ncategories = {:?}\n",
+        "kind = \"failures\"\nversion = 1\nmodel = {:?}\ncount = {}\nseed = {}\nsteps = {}\nguidance = {:?}\ncategory = {:?}\n",
         args.model.model,
         args.count,
         args.seed,

@@ -87,8 +87,9 @@ pub fn run(args: Args) -> Result<u8> {
 /// Fails now rather than after the run.
 fn check_writable(file: &Path) -> Result<()> {
     let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::NamedTempFile::new_in(folder)
-        .with_context(|| format!("{}: cannot write there; choose another folder", file.display()))?;
+    tempfile::NamedTempFile::new_in(folder).with_context(|| {
+        format!("{}: cannot write there; choose another folder", file.display())
+    })?;
     Ok(())
 }
 

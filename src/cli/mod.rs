@@ -21,6 +21,7 @@ mod run_model;
 mod schema;
 #[cfg(feature = "torch")]
 mod sites;
+mod spec;
 #[cfg(feature = "torch")]
 mod steps;
 #[cfg(feature = "torch")]
@@ -87,6 +88,10 @@ enum Command {
     /// Where a model fails: judge its images of prompts the world understands
     #[cfg(feature = "torch")]
     Failures(failures::Args),
+    /// Run a spec: a run written down as TOML
+    Run(spec::RunArgs),
+    /// Check specs without running them
+    Validate(spec::ValidateArgs),
     /// Describe the tables: columns, units, ranges
     Schema(schema::Args),
     /// Train a part of the built-in model
@@ -131,6 +136,8 @@ impl Cli {
             Command::World(args) => world::run(args),
             #[cfg(feature = "torch")]
             Command::Failures(args) => failures::run(args),
+            Command::Run(args) => spec::run(args),
+            Command::Validate(args) => spec::validate(args),
             Command::Schema(args) => schema::run(args),
             #[cfg(feature = "torch")]
             Command::Train(args) => train::run(args),

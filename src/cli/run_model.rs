@@ -110,12 +110,12 @@ impl ModelArgs {
 }
 
 /// What is drawn, and how.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Sampling")]
 pub struct SampleArgs {
     /// What to draw
     #[arg(long)]
-    pub prompt: String,
+    pub prompt: Option<String>,
     /// What to steer away from
     #[arg(long, default_value = "")]
     pub negative: String,
@@ -146,12 +146,18 @@ pub struct SampleArgs {
 }
 
 impl SampleArgs {
+    /// The prompt.
+    pub fn prompt(&self) -> Result<&str> {
+        self.prompt.as_deref().context("no prompt: say what to draw with --prompt TEXT")
+    }
+
     /// The request these arguments stand for.
     pub fn request(&self, model: &DiffusionModel) -> Result<Request> {
         let native = model.native_size();
-        let seeds: Vec<u64> = (0..self.count.unwrap_or(1)).map(|i| self.seed.wrapping_add(i)).collect();
+        let seeds: Vec<u64> =
+            (0..self.count.unwrap_or(1)).map(|i| self.seed.wrapping_add(i)).collect();
         Ok(Request {
-            prompts: vec![self.prompt.clone(); seeds.len()],
+            prompts: vec![self.prompt()?.to_owned(); seeds.len()],
             negative: self.negative.clone(),
             seeds,
             steps: usize::try_from(self.steps).unwrap_or(0),
@@ -247,8 +253,12 @@ impl SampleArgs {
         put("version", 1.into());
         put("model", model.model.clone().into());
         put("dtype", model.dtype.name().into());
-        put("prompt", self.prompt.clone().into());
-        put("negative", self.negative.clone().into());
+        if let Some(prompt) = &self.prompt {
+            put("prompt", prompt.clone().into());
+        }
+        if !self.negative.is_empty() {
+            put("negative", self.negative.clone().into());
+        }
         put("seed", (self.seed as i64).into());
         put("count", (self.count.unwrap_or(1) as i64).into());
         put("steps", self.steps.into());
@@ -264,8 +274,9 @@ impl SampleArgs {
     /// The command line that makes the same run again.
     pub fn command(&self, probe: &str, model: &ModelArgs) -> String {
         let mut words = vec!["probe".to_owned(), probe.to_owned()];
-        let mut add = |flag: &str, value: String| words.extend([format!("--{flag}"), quoted(&value)]);
-        add("prompt", self.prompt.clone());
+        let mut add =
+            |flag: &str, value: String| words.extend([format!("--{flag}"), quoted(&value)]);
+        add("prompt", self.prompt.clone().unwrap_or_default());
         if !self.negative.is_empty() {
             add("negative", self.negative.clone());
         }

@@ -20,10 +20,10 @@ pub mod daam;
 mod error;
 pub mod image;
 pub mod interval;
-pub mod record;
 pub mod localisation;
 pub mod map;
 pub mod permutation;
+pub mod record;
 pub mod resize;
 
 pub use bootstrap::Bootstrap;

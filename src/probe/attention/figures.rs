@@ -3,7 +3,7 @@
 use ndarray::Array2;
 
 use super::score::mean_auroc;
-use super::{AttentionRun, Level, WordMaps};
+use super::{AttentionRun, Detail, Level, WordMaps};
 use crate::figure::{
     Axis, ColorMap, Curve, CurveChart, CurvePoint, DotChart, DotSeries, HeatMap, ImageGrid,
     Outline, Overlay, Reference, Tile,
@@ -19,8 +19,9 @@ const CHANCE: f64 = 0.5;
 pub fn overlays(run: &AttentionRun, sample: usize) -> Result<ImageGrid, Undefined> {
     let image = &run.images[sample];
     let (width, height) = image.image.dimensions();
-    let maps = WordMaps::new(run, sample, (height as usize, width as usize))?;
-    let mut tiles = vec![Tile::new("image", image.image.clone()).note(format!("seed {}", image.seed))];
+    let maps = WordMaps::new(run, sample, (height as usize, width as usize), Detail::Whole)?;
+    let mut tiles =
+        vec![Tile::new("image", image.image.clone()).note(format!("seed {}", image.seed))];
     for word in run.words() {
         let mut overlay = Overlay::new(maps.word(Level::Whole, &word.positions)?);
         overlay.outlines = outlines_of_word(run, sample, &word.text);
@@ -51,10 +52,14 @@ fn outlines_of_word(run: &AttentionRun, sample: usize, text: &str) -> Vec<Outlin
 pub fn score_by_timestep(run: &AttentionRun, rows: &[AlignmentRow]) -> CurveChart {
     let curve = |name: &str, control: bool| {
         let points = run.steps.iter().enumerate().filter_map(|(step, (timestep, _))| {
-            let at_step = rows.iter().filter(|r| {
-                r.step == Some(step as u32) && r.control.is_some() == control
-            });
-            mean_auroc(at_step).map(|s| CurvePoint { x: *timestep, y: s.mean, interval: s.interval })
+            let at_step = rows
+                .iter()
+                .filter(|r| r.step == Some(step as u32) && r.control.is_some() == control);
+            mean_auroc(at_step).map(|s| CurvePoint {
+                x: *timestep,
+                y: s.mean,
+                interval: s.interval,
+            })
         });
         Curve { name: name.to_owned(), points: points.collect(), control }
     };
@@ -72,9 +77,9 @@ pub fn score_by_layer(run: &AttentionRun, rows: &[AlignmentRow]) -> DotChart {
     let sites: Vec<&str> = run.record.layers.iter().map(|l| l.site.as_str()).collect();
     let series = |name: &str, control: bool| {
         let value = |site: &&str| {
-            let of_site = rows.iter().filter(|r| {
-                r.site.as_deref() == Some(site) && r.control.is_some() == control
-            });
+            let of_site = rows
+                .iter()
+                .filter(|r| r.site.as_deref() == Some(site) && r.control.is_some() == control);
             mean_auroc(of_site).map_or((f64::NAN, None), |s| (s.mean, s.interval))
         };
         DotSeries { name: name.to_owned(), values: sites.iter().map(value).collect(), control }

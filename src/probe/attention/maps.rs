@@ -16,6 +16,15 @@ pub enum Level {
     Step(usize),
 }
 
+/// How many levels are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// All layers and steps together, and nothing else.
+    Whole,
+    /// The whole, each layer, each step.
+    Full,
+}
+
 /// The token maps of one image at every level, brought to one resolution.
 #[derive(Clone, Debug)]
 pub struct WordMaps {
@@ -31,12 +40,16 @@ impl WordMaps {
         run: &AttentionRun,
         sample: usize,
         shape: (usize, usize),
+        detail: Detail,
     ) -> Result<Self, Undefined> {
         let layers = &run.record.layers;
         let of_sample: Vec<ArrayView4<'_, f32>> =
             layers.iter().map(|l| l.per_head.index_axis(Axis(0), sample)).collect();
         let steps = run.record.steps.max(1) as f32;
         let mut levels = vec![(Level::Whole, daam::aggregate(&of_sample, shape)? / steps)];
+        if detail == Detail::Whole {
+            return Ok(Self { levels });
+        }
         for (i, layer) in of_sample.iter().enumerate() {
             let map = daam::aggregate(std::slice::from_ref(layer), shape)? / steps;
             levels.push((Level::Layer(i), map));

@@ -16,7 +16,7 @@ use crate::judge::Verdict;
 use crate::measure::record::AttentionRecord;
 use crate::world::{Expectations, Role};
 
-pub use maps::{Level, WordMaps};
+pub use maps::{Detail, Level, WordMaps};
 
 /// A word of the prompt and the tokens it became.
 #[derive(Clone, Debug, PartialEq, Eq)]

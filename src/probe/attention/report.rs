@@ -1,7 +1,7 @@
 //! The report of an attention run, and its findings in sentences.
 
 use super::score::{Scored, mean_auroc, object_name};
-use super::{AttentionRun, Level, ObjectWord, WordMaps, figures};
+use super::{AttentionRun, Detail, Level, ObjectWord, WordMaps, figures};
 use crate::figure::{ColorMap, Figure, FigureError, WIDE, encode_png};
 use crate::judge;
 use crate::measure::Undefined;
@@ -44,9 +44,7 @@ impl WordFinding {
     pub fn sentence(&self) -> String {
         let Self { word, object, images, .. } = self;
         let Some(own) = &self.own else {
-            return format!(
-                "`{word}`: no score, the judge found no {object} in {images} image(s)"
-            );
+            return format!("`{word}`: no score, the judge found no {object} in {images} image(s)");
         };
         let verb = match own.interval {
             Some((low, _)) if low > CHANCE => "attends to",
@@ -107,6 +105,21 @@ pub fn findings(run: &AttentionRun, rows: &[AlignmentRow]) -> Vec<WordFinding> {
     run.object_words().iter().map(finding).collect()
 }
 
+/// The score of many prompts in words.
+pub fn world_sentence(rows: &[AlignmentRow], prompts: u64) -> String {
+    let mean = |control: bool| mean_auroc(rows.iter().filter(|r| r.control.is_some() == control));
+    let (Some(own), control) = (mean(false), mean(true)) else {
+        return format!("no score: the judge found none of the objects of {prompts} prompts");
+    };
+    let control = control.map_or_else(|| "none".to_owned(), |c| number(&c));
+    format!(
+        "words on their objects: AUROC {}; control (other objects' words) {control}; {} of \
+         {prompts} images have an object to score; 95 % t intervals over images",
+        number(&own),
+        own.images
+    )
+}
+
 /// The figures with their file names, for the run's folder and the report.
 ///
 /// # Errors
@@ -163,8 +176,7 @@ pub fn report(
             image.seed
         );
         maps.blocks.extend(
-            picture(&format!("overlay-{sample:03}"), caption)?
-                .map(|p| Block::Picture(Box::new(p))),
+            picture(&format!("overlay-{sample:03}"), caption)?.map(|p| Block::Picture(Box::new(p))),
         );
     }
     report.sections.push(maps);
@@ -214,7 +226,7 @@ fn findings_section(run: &AttentionRun, rows: &[AlignmentRow]) -> Section {
         control: f.control.as_ref().map(estimate),
         scale: Some(Scale { low: 0.0, high: 1.0, nothing: Some(CHANCE) }),
         basis: format!(
-            "n = {} of {} images; 95 % bootstrap interval over images; judge {} {}; control: \
+            "n = {} of {} images; 95 % t interval over images; judge {} {}; control: \
              the other objects' words",
             f.own.as_ref().map_or(0, |o| o.images),
             f.images,
@@ -235,17 +247,29 @@ fn when_and_where(
     picture: impl Fn(&str, String) -> Result<Option<Picture>, FigureError>,
 ) -> Result<Section, FigureError> {
     let n = run.images.len();
-    let interval = if n > 1 { "bands: 95 % bootstrap over images" } else { "one image, no band" };
+    let interval = if n > 1 { "bands: 95 % t interval over images" } else { "one image, no band" };
     let mut section = Section::new("When and where");
     for (name, caption) in [
-        ("score-by-timestep", format!(
-            "Mean AUROC of all object words, one dot a step, all layers; n = {n} image(s), \
-             {interval}. Control: the other objects' words.")),
-        ("score-by-layer", format!(
-            "The same by layer, all steps; from the first layer to the last. n = {n} image(s).")),
-        ("share-by-timestep", format!(
-            "Mean probability over positions, layers and {n} image(s). What is missing to 1 \
-             goes to the start and end tokens and the padding.")),
+        (
+            "score-by-timestep",
+            format!(
+                "Mean AUROC of all object words, one dot a step, all layers; n = {n} image(s), \
+             {interval}. Control: the other objects' words."
+            ),
+        ),
+        (
+            "score-by-layer",
+            format!(
+                "The same by layer, all steps; from the first layer to the last. n = {n} image(s)."
+            ),
+        ),
+        (
+            "share-by-timestep",
+            format!(
+                "Mean probability over positions, layers and {n} image(s). What is missing to 1 \
+             goes to the start and end tokens and the padding."
+            ),
+        ),
     ] {
         section.blocks.extend(picture(name, caption)?.map(|p| Block::Picture(Box::new(p))));
     }
@@ -297,16 +321,20 @@ fn explorer(run: &AttentionRun) -> Result<Explorer, AttentionReportError> {
     Ok(explorer.thinned(EXPLORER_BYTES))
 }
 
-fn explorer_image(run: &AttentionRun, sample: usize) -> Result<ExplorerImage, AttentionReportError> {
+fn explorer_image(
+    run: &AttentionRun,
+    sample: usize,
+) -> Result<ExplorerImage, AttentionReportError> {
     let image = &run.images[sample];
     let words = run.words();
     let mut sites = vec!["all layers".to_owned()];
     sites.extend(run.record.layers.iter().map(|l| figures::short_site(&l.site)));
     let mut steps = vec![StepLabel::All];
-    let at = |(step, (timestep, _)): (usize, &(f64, f64))| StepLabel::At { step, timestep: *timestep };
+    let at =
+        |(step, (timestep, _)): (usize, &(f64, f64))| StepLabel::At { step, timestep: *timestep };
     steps.extend(run.steps.iter().enumerate().map(at));
     let largest = run.record.layers.iter().map(|l| (l.per_head.dim().3, l.per_head.dim().4)).max();
-    let whole = WordMaps::new(run, sample, largest.unwrap_or((1, 1)))?;
+    let whole = WordMaps::new(run, sample, largest.unwrap_or((1, 1)), Detail::Full)?;
     let mut maps = Vec::new();
     for (w, word) in words.iter().enumerate() {
         for level in whole.levels() {
@@ -328,9 +356,7 @@ fn explorer_image(run: &AttentionRun, sample: usize) -> Result<ExplorerImage, At
     }
     let verdict = image.verdict.as_ref();
     let phrases = run.expectations.as_ref().map_or(0, |e| e.objects.len());
-    let mask = |p: usize| {
-        verdict.and_then(|v| v.mask(p)).map(|mask| (object_name(run, p), mask))
-    };
+    let mask = |p: usize| verdict.and_then(|v| v.mask(p)).map(|mask| (object_name(run, p), mask));
     Ok(ExplorerImage {
         title: format!("seed {}", image.seed),
         png: encode_png(&image.image)?,

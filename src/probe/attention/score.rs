@@ -1,11 +1,14 @@
 //! Does a word's map lie on its object? And the control: does another word's map?
 
+use std::collections::BTreeMap;
+
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use super::{AttentionRun, Level, ObjectWord, WordMaps};
+use super::{AttentionRun, Detail, Level, ObjectWord, WordMaps};
+use crate::measure::interval::DEFAULT_CONFIDENCE;
 use crate::measure::localisation::{DAAM_THRESHOLD, Localisation};
-use crate::measure::{Bootstrap, Undefined};
+use crate::measure::{Estimate, Undefined};
 use crate::table::AlignmentRow;
 use crate::world::Role;
 
@@ -19,14 +22,14 @@ pub const PERMUTED_WORDS: &str = "permuted-words";
 ///
 /// # Errors
 /// A record whose maps are no numbers.
-pub fn score(run: &AttentionRun) -> Result<Vec<AlignmentRow>, Undefined> {
+pub fn score(run: &AttentionRun, detail: Detail) -> Result<Vec<AlignmentRow>, Undefined> {
     let words = run.object_words();
     if words.is_empty() {
         return Ok(Vec::new());
     }
     let per_image: Vec<Vec<AlignmentRow>> = (0..run.images.len())
         .into_par_iter()
-        .map(|sample| score_image(run, sample, &words))
+        .map(|sample| score_image(run, sample, &words, detail))
         .collect::<Result<_, _>>()?;
     Ok(per_image.concat())
 }
@@ -35,11 +38,12 @@ fn score_image(
     run: &AttentionRun,
     sample: usize,
     words: &[ObjectWord],
+    detail: Detail,
 ) -> Result<Vec<AlignmentRow>, Undefined> {
     let image = &run.images[sample];
     let Some(verdict) = &image.verdict else { return Ok(Vec::new()) };
     let (width, height) = image.image.dimensions();
-    let maps = WordMaps::new(run, sample, (height as usize, width as usize))?;
+    let maps = WordMaps::new(run, sample, (height as usize, width as usize), detail)?;
     let levels: Vec<Level> = maps.levels().collect();
     let mut rows = Vec::new();
     for word in words {
@@ -121,24 +125,31 @@ pub fn object_name(run: &AttentionRun, phrase: usize) -> String {
 pub struct Scored {
     /// The mean over rows.
     pub mean: f64,
-    /// 95 % interval by resampling images, if there are two or more.
+    /// 95 % interval over images (Student's t of their means), if there are two or more.
     pub interval: Option<(f64, f64)>,
     /// Images it rests on.
     pub images: usize,
 }
 
-/// Mean AUROC of the rows, with images as clusters; `None` if no row has one.
+/// Mean AUROC of the rows: the mean over images of each image's mean, since the words of one
+/// image are not independent. `None` if no row has one.
 pub fn mean_auroc<'a>(rows: impl Iterator<Item = &'a AlignmentRow>) -> Option<Scored> {
-    let (values, images): (Vec<f64>, Vec<(String, u32)>) =
-        rows.filter_map(|r| r.auroc.map(|a| (a, (r.prompt.clone(), r.sample)))).unzip();
-    if values.is_empty() {
+    let mut by_image: BTreeMap<(&str, u32), (f64, f64)> = BTreeMap::new();
+    for row in rows {
+        if let Some(auroc) = row.auroc {
+            let (sum, count) = by_image.entry((&row.prompt, row.sample)).or_default();
+            *sum += auroc;
+            *count += 1.0;
+        }
+    }
+    let means: Vec<f64> = by_image.values().map(|(sum, count)| sum / count).collect();
+    let images = means.len();
+    if images == 0 {
         return None;
     }
-    let mut distinct = images.clone();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let estimate = Bootstrap::default().cluster_mean(&values, &images).ok();
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let interval = estimate.map(|e| (e.low, e.high));
-    Some(Scored { mean, interval, images: distinct.len() })
+    let mean = means.iter().sum::<f64>() / images as f64;
+    let estimate = Estimate::of_mean(&means, DEFAULT_CONFIDENCE).ok();
+    // An AUROC lies within [0, 1], which Student's interval of few images does not know.
+    let interval = estimate.map(|e| (e.low.max(0.0), e.high.min(1.0)));
+    Some(Scored { mean, interval, images })
 }
