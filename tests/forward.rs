@@ -59,8 +59,7 @@ fn noising_at_once_agrees_with_noising_step_by_step() {
             continue;
         }
         let alpha_bar = schedule.alpha_bar(t);
-        let at_once =
-            add_noise(&x0, &noise.draw(&shape), &Tensor::from_slice(&[alpha_bar as f32]));
+        let at_once = add_noise(&x0, &noise.draw(&shape), &Tensor::from_slice(&[alpha_bar as f32]));
         let n = PIXELS as f64;
         let variance = 1.0 - alpha_bar;
         // Standard errors of a mean and of a variance of n normal numbers.

@@ -172,7 +172,11 @@ fn space(out: &Path) -> Finding {
     };
     let found = format!("{} on the disk of {}", indicatif::DecimalBytes(bytes), out.display());
     if bytes < SPACE_WANTED {
-        return Finding::missing(check, found, "free some space, or choose another disk with --out");
+        return Finding::missing(
+            check,
+            found,
+            "free some space, or choose another disk with --out",
+        );
     }
     Finding::there(check, found)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use image::RgbImage;
 use tch::Tensor;
 
-use super::output::{OutputArgs, note};
+use super::output::{OutputArgs, note, seed_value};
 use super::run_model::quoted;
 use super::steps;
 use super::world::caption_image;
@@ -221,12 +221,7 @@ impl Figures {
     }
 }
 
-fn report(
-    args: &Args,
-    config: &SchedulerConfig,
-    figures: &Figures,
-    spec: &str,
-) -> Result<Report> {
+fn report(args: &Args, config: &SchedulerConfig, figures: &Figures, spec: &str) -> Result<Report> {
     const CAPTIONS: [&str; 3] = [
         "How the variance divides between signal and noise at each timestep.",
         "The same as the logarithm of the ratio of the two; at 0 they are equal.",
@@ -238,7 +233,10 @@ fn report(
     report
         .fact("Model", &args.model)
         .fact("Timesteps", config.num_train_timesteps.to_string())
-        .fact("β", format!("{} to {}, {:?}", config.beta_start, config.beta_end, config.beta_schedule))
+        .fact(
+            "β",
+            format!("{} to {}, {:?}", config.beta_start, config.beta_end, config.beta_schedule),
+        )
         .fact("Seed", args.seed.to_string());
     let mut section = Section::new("Schedule and images").prose(
         "The forward process mixes an image `x0` with unit noise `ε` in closed form, \
@@ -274,7 +272,7 @@ impl Args {
             None => spec.insert("prompt".into(), self.prompt.clone().into()),
         };
         spec.insert("size".into(), i64::from(self.size).into());
-        spec.insert("seed".into(), (self.seed as i64).into());
+        spec.insert("seed".into(), seed_value(self.seed));
         if let Some(list) = &self.timesteps {
             spec.insert("timesteps".into(), list.clone().into());
         }

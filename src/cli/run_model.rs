@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use tch::{Cuda, Device, Kind};
 
-use super::output::bar;
+use super::output::{bar, seed_value};
 use crate::model::attention::AttentionKernel;
 use crate::model::checkpoint::{DiffusionModel, Placement};
 use crate::model::parameters::WeightFile;
@@ -259,7 +259,7 @@ impl SampleArgs {
         if !self.negative.is_empty() {
             put("negative", self.negative.clone().into());
         }
-        put("seed", (self.seed as i64).into());
+        put("seed", seed_value(self.seed));
         put("count", (self.count.unwrap_or(1) as i64).into());
         put("steps", self.steps.into());
         put("sampler", self.sampler.label().into());

@@ -14,7 +14,9 @@ pub(super) fn parse(list: &str, last: usize, what: &str) -> Result<BTreeSet<usiz
             bail!("`{part}` is no {what}: give numbers and ranges between commas, as in 0,5,10-12");
         };
         if from > to {
-            bail!("`{part}`: a range goes from the smaller {what} to the larger, as in {to}-{from}");
+            bail!(
+                "`{part}`: a range goes from the smaller {what} to the larger, as in {to}-{from}"
+            );
         }
         if to > last {
             bail!("{what} {to} does not exist here: there are 0 to {last}");
@@ -33,7 +35,9 @@ mod tests {
         let list = |text| parse(text, 12, "step").map(|set| set.into_iter().collect::<Vec<_>>());
         assert_eq!(list("5, 0,10-12").unwrap(), [0, 5, 10, 11, 12]);
         assert_eq!(list("3-3").unwrap(), [3]);
-        for bad in ["", "a", "-1", "1,,2", "1-", "1.5", "3-1", "13", "10-13", "99999999999999999999"] {
+        for bad in
+            ["", "a", "-1", "1,,2", "1-", "1.5", "3-1", "13", "10-13", "99999999999999999999"]
+        {
             assert!(list(bad).is_err(), "{bad:?}");
         }
     }

@@ -134,7 +134,8 @@ impl Plan {
         // At scales 0 and 1 one half of guidance says it all, and only that one runs.
         let branches = if [0.0, 1.0].contains(&request.guidance) { 1 } else { 2 };
         let unseen = |site: &Site| {
-            site.name.starts_with("vae.encode.") || (site.name == "step.eps.uncond" && branches == 1)
+            site.name.starts_with("vae.encode.")
+                || (site.name == "step.eps.uncond" && branches == 1)
         };
         let sites: Vec<&Site> = selected.iter().map(|&id| model.sites.get(id)).collect();
         let skipped: Vec<&str> =
@@ -149,8 +150,7 @@ impl Plan {
             note(&format!("not part of this run, left out: {}", skipped.join(", ")));
         }
         let recorded = steps.as_ref().map_or(request.steps, BTreeSet::len);
-        let extent =
-            extent(model, request.seeds.len() as i64, [request.width, request.height]);
+        let extent = extent(model, request.seeds.len() as i64, [request.width, request.height]);
         let row = |site: &&Site| {
             let shape = site.shape(&extent);
             // The sampler's own state is f32 whatever the denoiser computes in.
@@ -229,7 +229,10 @@ fn check_target(path: &Path) -> Result<()> {
         bail!("--raw {}: this is a folder; name a file in it", path.display());
     }
     tempfile::NamedTempFile::new_in(folder).with_context(|| {
-        format!("--raw {}: cannot write there; name a file in a folder you may write to", path.display())
+        format!(
+            "--raw {}: cannot write there; name a file in a folder you may write to",
+            path.display()
+        )
     })?;
     Ok(())
 }

@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn captions_that_contradict_themselves_are_refused() {
-        for caption in ["two red balls and three red balls", "six large balls and six large cubes"] {
+        for caption in ["two red balls and three red balls", "six large balls and six large cubes"]
+        {
             assert_eq!(compose(&parse(caption).unwrap(), 0), Err(ComposeError), "{caption}");
         }
     }

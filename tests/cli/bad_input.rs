@@ -113,9 +113,15 @@ fn edit(path: &Path, from: &str, to: &str) {
 
 #[test]
 fn models_that_are_not_there() {
-    fails(&["generate", "--model", "no-such-model", "--prompt", "a ball"], &["no-such-model", "shapes"]);
+    fails(
+        &["generate", "--model", "no-such-model", "--prompt", "a ball"],
+        &["no-such-model", "shapes"],
+    );
     spoiled(|model| fs::remove_file(model.join(UNET)).unwrap(), &[UNET, "missing"]);
-    spoiled(|m| fs::remove_file(m.join("vae/config.json")).unwrap(), &["vae/config.json", "missing"]);
+    spoiled(
+        |m| fs::remove_file(m.join("vae/config.json")).unwrap(),
+        &["vae/config.json", "missing"],
+    );
     spoiled(|m| fs::remove_dir_all(m.join("tokenizer")).unwrap(), &["vocab.json", "missing"]);
 }
 
@@ -223,7 +229,8 @@ fn a_read_only_output_folder() {
 fn an_interrupted_run_leaves_nothing() {
     const PATIENCE: Duration = Duration::from_secs(60);
     let folder = TempDir::new().unwrap();
-    let words = ["generate", "--model", TINY, "--prompt", "a ball", "--steps", "1000", "--count", "64"];
+    let words =
+        ["generate", "--model", TINY, "--prompt", "a ball", "--steps", "1000", "--count", "64"];
     let mut child = std::process::Command::new(probe(&[]).get_program())
         .args(words)
         .current_dir(folder.path())

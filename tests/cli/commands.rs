@@ -15,7 +15,8 @@ use crate::{TINY, fails, files, json, probe, probe_in, run_folder};
 fn every_command_has_help_with_examples_of_itself() {
     let cli = Cli::command();
     let names: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
-    for wanted in ["generate", "attention", "trace", "sites", "tokens", "forward", "world", "doctor"]
+    for wanted in
+        ["generate", "attention", "trace", "sites", "tokens", "forward", "world", "doctor"]
     {
         assert!(names.contains(&wanted), "{wanted}");
     }
@@ -137,9 +138,26 @@ fn the_doctor_exits_by_what_is_missing() {
 fn a_trace_keeps_statistics_and_tensors_of_the_chosen_steps() {
     let folder = TempDir::new().unwrap();
     let words = [
-        "trace", "--model", TINY, "--prompt", "a ball", "--steps", "4", "--count", "2", "--sites",
-        "step.x0", "mid.out", "text.out", "vae.*", "--at-steps", "0,2-3", "--raw", "raw.safetensors",
-        "--format", "json",
+        "trace",
+        "--model",
+        TINY,
+        "--prompt",
+        "a ball",
+        "--steps",
+        "4",
+        "--count",
+        "2",
+        "--sites",
+        "step.x0",
+        "mid.out",
+        "text.out",
+        "vae.*",
+        "--at-steps",
+        "0,2-3",
+        "--raw",
+        "raw.safetensors",
+        "--format",
+        "json",
     ];
     let plan = json(probe_in(&folder, &words).arg("--dry-run"));
     assert!(files(folder.path()).is_empty(), "a dry run writes nothing");
@@ -169,7 +187,8 @@ fn a_trace_keeps_statistics_and_tensors_of_the_chosen_steps() {
     assert_eq!(kept as u64, planned, "the dry run says what is kept");
 
     let run = run_folder(&folder);
-    for file in ["manifest.json", "spec.toml", "tables/trace_statistics.parquet", "images/001.png"] {
+    for file in ["manifest.json", "spec.toml", "tables/trace_statistics.parquet", "images/001.png"]
+    {
         assert!(run.join(file).is_file(), "{file}");
     }
 }
@@ -178,8 +197,19 @@ fn a_trace_keeps_statistics_and_tensors_of_the_chosen_steps() {
 fn statistics_are_those_of_the_tensors() {
     let folder = TempDir::new().unwrap();
     let words = [
-        "trace", "--model", TINY, "--prompt", "a ball", "--steps", "2", "--sites", "step.x0",
-        "--raw", "raw.safetensors", "--format", "json",
+        "trace",
+        "--model",
+        TINY,
+        "--prompt",
+        "a ball",
+        "--steps",
+        "2",
+        "--sites",
+        "step.x0",
+        "--raw",
+        "raw.safetensors",
+        "--format",
+        "json",
     ];
     let rows = json(&mut probe_in(&folder, &words));
     let raw = std::fs::read(folder.path().join("raw.safetensors")).unwrap();
@@ -195,8 +225,7 @@ fn statistics_are_those_of_the_tensors() {
     let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
     let norm = x.iter().map(|v| v * v).sum::<f64>().sqrt();
     let low = x.iter().copied().fold(f64::INFINITY, f64::min);
-    for (key, expected) in
-        [("mean", mean), ("std", variance.sqrt()), ("norm", norm), ("min", low)]
+    for (key, expected) in [("mean", mean), ("std", variance.sqrt()), ("norm", norm), ("min", low)]
     {
         let got = rows[1][key].as_f64().unwrap();
         assert!((got - expected).abs() < 1e-9 * expected.abs().max(1.0), "{key}: {got} {expected}");
@@ -213,7 +242,10 @@ fn a_trace_that_cannot_be_is_refused_before_it_runs() {
     trace(&["step.x0", "--at-steps", "x"], &["`x`", "0,5,10-12"]);
     trace(&["nowhere"], &["nowhere", "nearest"]);
     trace(&["vae.encode.*"], &["never"]);
-    trace(&["step.x0", "--raw", "t.safetensors", "--budget", "1kB"], &["5120", "1000", "leave out"]);
+    trace(
+        &["step.x0", "--raw", "t.safetensors", "--budget", "1kB"],
+        &["5120", "1000", "leave out"],
+    );
     trace(&["step.x0", "--raw", "t.safetensors", "--budget", "3kB"], &["5120", "at most 2 steps"]);
     trace(&["step.x0", "--raw", "no/such/t.safetensors"], &["no/such", "folder"]);
     trace(&["step.x0", "--budget", "much"], &["500MB"]);

@@ -12,7 +12,7 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::output::{FormatArgs, bar, line};
+use super::output::{FormatArgs, bar, line, seed_value};
 use crate::figure::{self, Figure, ImageGrid, Tile, encode_png};
 use crate::run::{AtomicFile, Manifest, RunFolder, digest_bytes};
 use crate::table::{self, ImageRow, Row};
@@ -70,9 +70,8 @@ pub struct Args {
 
 fn split_parser() -> impl TypedValueParser<Value = Split> {
     let names = Split::ALL.iter().map(|split| split.name());
-    PossibleValuesParser::new(names).map(|name| {
-        Split::ALL.iter().copied().find(|s| s.name() == name).unwrap_or(Split::Train)
-    })
+    PossibleValuesParser::new(names)
+        .map(|name| Split::ALL.iter().copied().find(|s| s.name() == name).unwrap_or(Split::Train))
 }
 
 fn category_parser() -> impl TypedValueParser<Value = Category> {
@@ -131,7 +130,7 @@ impl Args {
         spec.insert("kind".into(), "world".into());
         spec.insert("version".into(), 1.into());
         spec.insert("count".into(), (count as i64).into());
-        spec.insert("seed".into(), (self.seed as i64).into());
+        spec.insert("seed".into(), seed_value(self.seed));
         spec.insert("size".into(), i64::from(self.size).into());
         match &self.caption {
             Some(caption) => spec.insert("caption".into(), caption.clone().into()),
