@@ -73,7 +73,7 @@ fn initial_latents_of_another_shape() {
     let file = folder.path().join("latents.safetensors");
     let path = file.to_str().unwrap();
     let save = ["generate", "--model", TINY, "--steps", "1", "--save-latents", path];
-    probe_in(&folder, &[&save, &BALL[..]].concat()).assert().success();
+    probe_in(&folder, &[&save[..], &BALL].concat()).assert().success();
     let load = [&BALL[..], &["--init-latents", path, "--width", "64", "--count", "1"]].concat();
     both(&load, &["256", "512"]);
 }
@@ -100,7 +100,7 @@ fn spoiled(change: impl Fn(&Path), says: &[&str]) {
     copy(Path::new(TINY), &model);
     change(&model);
     let words = ["generate", "--steps", "1", "--model", model.to_str().unwrap()];
-    fails(&[&words, &BALL[..]].concat(), says);
+    fails(&[&words[..], &BALL].concat(), says);
 }
 
 const UNET: &str = "unet/diffusion_pytorch_model.safetensors";

@@ -82,7 +82,7 @@ fn tokens_are_one_object_of_three_equal_lists() {
 #[test]
 fn sites_have_the_shapes_of_the_size_asked_for() {
     let list = |extra: &[&str]| {
-        let words = [&["sites", "--model", TINY, "--format", "json"], extra].concat();
+        let words = [&["sites", "--model", TINY, "--format", "json"][..], extra].concat();
         json(&mut probe(&words)).as_array().unwrap().clone()
     };
     let latent = list(&["step.x0"]);
@@ -236,7 +236,7 @@ fn statistics_are_those_of_the_tensors() {
 fn a_trace_that_cannot_be_is_refused_before_it_runs() {
     let trace = |extra: &[&'static str], says: &[&str]| {
         let words = ["trace", "--model", TINY, "--prompt", "a ball", "--steps", "5", "--sites"];
-        fails(&[&words, extra].concat(), says);
+        fails(&[&words[..], extra].concat(), says);
     };
     trace(&["step.x0", "--at-steps", "5"], &["step 5", "0 to 4"]);
     trace(&["step.x0", "--at-steps", "x"], &["`x`", "0,5,10-12"]);
