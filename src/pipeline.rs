@@ -128,8 +128,6 @@ impl Request {
     /// # Errors
     /// The first thing that cannot work.
     pub fn check(&self, model: &DiffusionModel) -> Result<Vec<Tokens>, PipelineError> {
-        /// Far over what the memory of a usual machine takes.
-        const MOST_PIXELS: i64 = 4096;
         if self.prompts.iter().any(|p| p.trim().is_empty()) || self.prompts.is_empty() {
             return Err(PipelineError::EmptyPrompt);
         }
@@ -139,21 +137,7 @@ impl Request {
                 seeds: self.seeds.len(),
             });
         }
-        let multiple = model.downscale();
-        let fits = |n: i64| n >= multiple && n <= MOST_PIXELS && n % multiple == 0;
-        if !fits(self.width) || !fits(self.height) {
-            let nearest = |n: i64| {
-                (n.clamp(multiple, MOST_PIXELS) as f64 / multiple as f64).round() as i64 * multiple
-            };
-            return Err(PipelineError::Size {
-                width: self.width,
-                height: self.height,
-                multiple,
-                most: MOST_PIXELS,
-                nearest_width: nearest(self.width),
-                nearest_height: nearest(self.height),
-            });
-        }
+        check_size(model, [self.width, self.height])?;
         if !self.guidance.is_finite() {
             return Err(PipelineError::Guidance(self.guidance));
         }
@@ -184,6 +168,31 @@ impl Request {
             BatchLayout::UncondThenCond
         }
     }
+}
+
+/// Checks a size in pixels, [width, height].
+///
+/// # Errors
+/// [`PipelineError::Size`].
+pub fn check_size(model: &DiffusionModel, [width, height]: [i64; 2]) -> Result<(), PipelineError> {
+    /// Far over what the memory of a usual machine takes.
+    const MOST_PIXELS: i64 = 4096;
+    let multiple = model.downscale();
+    let fits = |n: i64| n >= multiple && n <= MOST_PIXELS && n % multiple == 0;
+    if fits(width) && fits(height) {
+        return Ok(());
+    }
+    let nearest = |n: i64| {
+        (n.clamp(multiple, MOST_PIXELS) as f64 / multiple as f64).round() as i64 * multiple
+    };
+    Err(PipelineError::Size {
+        width,
+        height,
+        multiple,
+        most: MOST_PIXELS,
+        nearest_width: nearest(width),
+        nearest_height: nearest(height),
+    })
 }
 
 /// Runs a request; `tap` sees and may change what passes its sites.

@@ -41,6 +41,10 @@ pub enum Axis {
     Row(i64),
     /// Columns of the latent grid divided by this number.
     Column(i64),
+    /// Rows of the latent grid times this number: maps between latents and pixels.
+    FineRow(i64),
+    /// Columns of the latent grid times this number.
+    FineColumn(i64),
     /// Positions of the latent grid, row by row, where each side was divided by this number.
     Position(i64),
     /// Tokens of the prompt, padding included.
@@ -54,8 +58,8 @@ impl Axis {
             Axis::Image => "image",
             Axis::Channel(_) => "channel",
             Axis::Head(_) => "head",
-            Axis::Row(_) => "row",
-            Axis::Column(_) => "column",
+            Axis::Row(_) | Axis::FineRow(_) => "row",
+            Axis::Column(_) | Axis::FineColumn(_) => "column",
             Axis::Position(_) => "position",
             Axis::Token => "token",
         }
@@ -98,6 +102,8 @@ impl Site {
                 Axis::Channel(n) | Axis::Head(n) => n,
                 Axis::Row(by) => divided(extent.latent_height, by),
                 Axis::Column(by) => divided(extent.latent_width, by),
+                Axis::FineRow(times) => extent.latent_height * times,
+                Axis::FineColumn(times) => extent.latent_width * times,
                 Axis::Position(by) => {
                     divided(extent.latent_height, by) * divided(extent.latent_width, by)
                 }
@@ -116,6 +122,18 @@ impl Site {
                 _ => None,
             })
             .unwrap_or(1)
+    }
+
+    /// True for sites within the denoising loop; the text encoder runs once before it, the
+    /// autoencoder once after it.
+    pub fn is_per_step(&self) -> bool {
+        !self.name.starts_with("text.") && !self.name.starts_with("vae.")
+    }
+
+    /// True where the two halves of guidance have a tensor each; false at the sampler's own
+    /// sites and in the autoencoder, which both share.
+    pub fn has_branches(&self) -> bool {
+        !self.name.starts_with("step.") && !self.name.starts_with("vae.")
     }
 
     /// True for the probabilities of a cross-attention layer of the U-Net.

@@ -9,16 +9,21 @@ mod completions;
 mod doctor;
 #[cfg(feature = "torch")]
 mod failures;
+#[cfg(feature = "torch")]
 mod forward;
 #[cfg(feature = "torch")]
 mod generate;
 mod output;
+#[cfg(feature = "torch")]
+mod round_trip;
 #[cfg(feature = "torch")]
 mod run_model;
 mod schema;
 #[cfg(feature = "torch")]
 mod sites;
 mod spec;
+#[cfg(feature = "torch")]
+mod steps;
 #[cfg(feature = "torch")]
 mod tokens;
 #[cfg(feature = "torch")]
@@ -76,6 +81,7 @@ enum Command {
     #[cfg(feature = "torch")]
     Tokens(tokens::Args),
     /// The forward process: noise an image, show schedule and signal-to-noise ratio
+    #[cfg(feature = "torch")]
     Forward(forward::Args),
     /// Render scenes with captions and masks; calibrate the judge
     World(world::Args),
@@ -125,6 +131,7 @@ impl Cli {
             Command::Sites(args) => sites::run(args),
             #[cfg(feature = "torch")]
             Command::Tokens(args) => tokens::run(args),
+            #[cfg(feature = "torch")]
             Command::Forward(args) => forward::run(args),
             Command::World(args) => world::run(args),
             #[cfg(feature = "torch")]

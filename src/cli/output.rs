@@ -70,6 +70,11 @@ pub fn line(text: &str) -> Result<()> {
     Ok(writeln!(std::io::stdout().lock(), "{text}")?)
 }
 
+/// A seed in a spec: a number, or text where TOML's numbers, which end at 2⁶³, are too small.
+pub fn seed_value(seed: u64) -> toml::Value {
+    i64::try_from(seed).map_or_else(|_| seed.to_string().into(), toml::Value::from)
+}
+
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Sets what is said on stderr: `PROBE_LOG`, or by `-v` and `-q`.

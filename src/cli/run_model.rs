@@ -6,10 +6,11 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use tch::{Cuda, Device, Kind};
 
-use super::output::bar;
+use super::output::{bar, seed_value};
 use crate::model::attention::AttentionKernel;
 use crate::model::checkpoint::{DiffusionModel, Placement};
 use crate::model::parameters::WeightFile;
+use crate::model::tokenizer::Tokens;
 use crate::pipeline::{Generation, Request, generate};
 use crate::run::{FileRecord, Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
 use crate::sampler::SamplerKind;
@@ -181,15 +182,28 @@ fn read_latents(path: &Path) -> Result<Vec<f32>> {
 
 /// Warns of words that did not fit the tokenizer.
 pub fn warn_of_cut_words(model: &DiffusionModel, request: &Request) -> Result<()> {
-    let tokens = request.check(model)?;
-    if let Some(tokens) = tokens.first().filter(|t| !t.cut.is_empty()) {
-        tracing::warn!(
-            "the prompt has more than {} tokens; not read: {}",
-            model.tokenizer.max_length() - 2,
-            tokens.cut.join(" ")
-        );
+    if let Some(tokens) = request.check(model)?.first() {
+        warn_of_cut(tokens, model.tokenizer.max_length());
     }
     Ok(())
+}
+
+/// Warns of words that did not fit a tokenizer of so many tokens; names the first of them.
+pub(super) fn warn_of_cut(tokens: &Tokens, length: usize) {
+    const NAMED: usize = 8;
+    if tokens.cut.is_empty() {
+        return;
+    }
+    // Start and end token take two of the places.
+    let (room, named) = (length - 2, tokens.cut.len().min(NAMED));
+    let rest = match tokens.cut.len() - named {
+        0 => String::new(),
+        more => format!(" … and {more} more words"),
+    };
+    tracing::warn!(
+        "the prompt has more than {room} tokens; not read: {}{rest}; put what matters first",
+        tokens.cut[..named].join(" ")
+    );
 }
 
 /// Runs a request with a progress bar.
@@ -245,7 +259,7 @@ impl SampleArgs {
         if !self.negative.is_empty() {
             put("negative", self.negative.clone().into());
         }
-        put("seed", (self.seed as i64).into());
+        put("seed", seed_value(self.seed));
         put("count", (self.count.unwrap_or(1) as i64).into());
         put("steps", self.steps.into());
         put("sampler", self.sampler.label().into());
@@ -282,7 +296,7 @@ impl SampleArgs {
 }
 
 /// A word as a POSIX shell reads it back.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

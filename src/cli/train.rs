@@ -143,7 +143,7 @@ pub fn run(args: Args) -> Result<u8> {
         clip_norm: 1.0,
         seed: args.seed,
         bf16: match args.dtype {
-            TrainDtype::Auto => device.is_cuda() || has_bf16(),
+            TrainDtype::Auto => device.is_cuda() || super::doctor::has_bf16(),
             TrainDtype::F32 => false,
             TrainDtype::Bf16 => true,
         },
@@ -243,17 +243,6 @@ fn tokenizer() -> Result<Tokenizer> {
 fn vocabulary(tokenizer: &Tokenizer) -> Result<(i64, i64)> {
     let end = *tokenizer.encode("")?.ids.last().context("the tokenizer has no end token")?;
     Ok((tokenizer.vocabulary_size() as i64, end))
-}
-
-fn has_bf16() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        std::arch::is_x86_feature_detected!("avx512bf16")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
 }
 
 /// Trains with a progress bar; where nobody watches, one plain line every few minutes.

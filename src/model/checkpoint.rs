@@ -376,7 +376,11 @@ fn read_configs(files: &ModelFiles) -> Result<Configs, ModelError> {
     Ok((unet, vae, text, scheduler))
 }
 
-fn read_tokenizer(files: &ModelFiles) -> Result<Tokenizer, ModelError> {
+/// Opens the tokenizer alone.
+///
+/// # Errors
+/// Files that are missing or not those of a CLIP tokenizer.
+pub fn read_tokenizer(files: &ModelFiles) -> Result<Tokenizer, ModelError> {
     let vocab = files.read("tokenizer/vocab.json")?;
     let merges = files.read("tokenizer/merges.txt")?;
     let config = files.read("tokenizer/tokenizer_config.json")?;

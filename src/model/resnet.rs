@@ -12,6 +12,11 @@ pub fn map_axes(channels: i64, divisor: i64) -> [Axis; 4] {
     [Axis::Image, Axis::Channel(channels), Axis::Row(divisor), Axis::Column(divisor)]
 }
 
+/// Axes of a feature map with this many rows and columns for each of the latent grid.
+pub fn fine_axes(channels: i64, times: i64) -> [Axis; 4] {
+    [Axis::Image, Axis::Channel(channels), Axis::FineRow(times), Axis::FineColumn(times)]
+}
+
 /// The sizes of a residual block.
 #[derive(Clone, Copy, Debug)]
 pub struct ResnetShape {
@@ -23,8 +28,8 @@ pub struct ResnetShape {
     pub groups: i64,
     /// ε of its norms.
     pub eps: f64,
-    /// How often the latent grid's side was halved here, as a divisor.
-    pub divisor: i64,
+    /// Axes of its map.
+    pub axes: [Axis; 4],
 }
 
 /// Two convolutions around which the input is kept, shifted by the timestep.
@@ -53,7 +58,7 @@ impl Resnet {
             norm2: norm("norm2", outputs),
             conv2: Conv2d::three(&scope.below("conv2"), [outputs, outputs]),
             shortcut: (inputs != outputs).then(shortcut),
-            at: scope.site("out", &map_axes(outputs, shape.divisor)),
+            at: scope.site("out", &shape.axes),
         }
     }
 

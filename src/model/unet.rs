@@ -61,7 +61,7 @@ impl Plan<'_> {
             time: Some(self.config.block_out_channels[0] * TIME_WIDTH),
             groups: self.config.norm_num_groups,
             eps: self.config.norm_eps,
-            divisor,
+            axes: map_axes(channels[1], divisor),
         };
         Resnet::new(&scope.at(format!("resnets.{j}"), format!("res.{j}")), &shape)
     }

@@ -6,8 +6,8 @@ use tch::Tensor;
 use super::config::VaeConfig;
 use super::layers::{Conv2d, GroupNorm, Linear};
 use super::parameters::Scope;
-use super::resnet::{Downsample, Resnet, ResnetShape, Upsample};
-use crate::site::{Axis, SiteId};
+use super::resnet::{Downsample, Resnet, ResnetShape, Upsample, fine_axes};
+use crate::site::SiteId;
 use crate::tap::{Cx, TapError};
 
 /// ε of all norms, whatever the config says of others.
@@ -59,11 +59,11 @@ struct Mid {
 impl Mid {
     fn new(scope: &Scope<'_>, config: &VaeConfig, c: i64) -> Self {
         let scope = scope.at("mid_block", "mid");
-        let resnet = |j| resnet(&scope, config, j, [c, c]);
+        let resnet = |j| resnet(&scope, config, j, [c, c], 1);
         Self {
             resnets: [resnet(0), resnet(1)],
             attention: MidAttention::new(&scope.below("attentions.0"), config.norm_num_groups, c),
-            at: scope.site("out", &pixels(c)),
+            at: scope.site("out", &fine_axes(c, 1)),
         }
     }
 
@@ -102,16 +102,16 @@ struct Decoder {
     conv_out: Conv2d,
 }
 
-fn resnet(scope: &Scope<'_>, config: &VaeConfig, j: i64, channels: [i64; 2]) -> Resnet {
-    let groups = config.norm_num_groups;
-    let shape = ResnetShape { channels, time: None, groups, eps: EPS, divisor: 1 };
+fn resnet(
+    scope: &Scope<'_>,
+    config: &VaeConfig,
+    j: i64,
+    channels: [i64; 2],
+    times: i64,
+) -> Resnet {
+    let (groups, axes) = (config.norm_num_groups, fine_axes(channels[1], times));
+    let shape = ResnetShape { channels, time: None, groups, eps: EPS, axes };
     Resnet::new(&scope.at(format!("resnets.{j}"), format!("res.{j}")), &shape)
-}
-
-/// Axes of the autoencoder's maps; their rows and columns are counted in cells of the latent
-/// grid or finer.
-fn pixels(channels: i64) -> [Axis; 4] {
-    [Axis::Image, Axis::Channel(channels), Axis::Row(1), Axis::Column(1)]
 }
 
 impl Encoder {
@@ -122,12 +122,15 @@ impl Encoder {
         let level = |i: usize| {
             let scope = scope.at(format!("down_blocks.{i}"), format!("down.{i}"));
             let (from, to) = (channels[i.saturating_sub(1)], channels[i]);
-            let resnet = |j| resnet(&scope, config, j, [if j == 0 { from } else { to }, to]);
+            let (times, after) = (1 << (last - i), 1 << (last - i).saturating_sub(1));
+            let resnet = |j| {
+                resnet(&scope, config, j, [if j == 0 { from } else { to }, to], times)
+            };
             let downsample = || Downsample::new(&scope.below("downsamplers.0"), to, 0);
             Level {
                 resnets: (0..config.layers_per_block).map(resnet).collect(),
                 resample: (i < last).then(downsample),
-                at: scope.site("out", &pixels(to)),
+                at: scope.site("out", &fine_axes(to, after)),
             }
         };
         let (c, out) = (channels[last], 2 * config.latent_channels);
@@ -169,12 +172,15 @@ impl Decoder {
         let level = |i: usize| {
             let scope = scope.at(format!("up_blocks.{i}"), format!("up.{i}"));
             let (from, to) = (channels[(last - i + 1).min(last)], channels[last - i]);
-            let resnet = |j| resnet(&scope, config, j, [if j == 0 { from } else { to }, to]);
+            let (times, after) = (1 << i, 1 << (i + 1).min(last));
+            let resnet = |j| {
+                resnet(&scope, config, j, [if j == 0 { from } else { to }, to], times)
+            };
             let upsample = || Upsample::new(&scope.below("upsamplers.0"), to);
             Level {
                 resnets: (0..=config.layers_per_block).map(resnet).collect(),
                 resample: (i < last).then(upsample),
-                at: scope.site("out", &pixels(to)),
+                at: scope.site("out", &fine_axes(to, after)),
             }
         };
         let c = channels[last];
@@ -259,8 +265,11 @@ impl Vae {
             quant_conv: Conv2d::one(&scope.below("quant_conv"), [2 * c, 2 * c]),
             post_quant_conv: Conv2d::one(&scope.below("post_quant_conv"), [c, c]),
             decoder: Decoder::new(&scope, config),
-            moments: scope.site("encode.moments", &pixels(2 * c)),
-            image: scope.site("decode.out", &pixels(config.out_channels)),
+            moments: scope.site("encode.moments", &fine_axes(2 * c, 1)),
+            image: scope.site(
+                "decode.out",
+                &fine_axes(config.out_channels, config.downscale()),
+            ),
         }
     }
 

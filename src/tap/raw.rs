@@ -18,7 +18,8 @@ pub struct RawRecorder {
 }
 
 impl RawRecorder {
-    /// Keeps the named sites at the given steps (all if `None`).
+    /// Keeps the named sites at the given steps (all if `None`). Sites outside the denoising
+    /// loop are kept whatever the steps.
     pub fn new(
         sites: impl IntoIterator<Item = String>,
         steps: Option<BTreeSet<usize>>,
@@ -41,7 +42,8 @@ impl Tap for RawRecorder {
     }
 
     fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
-        if self.steps.as_ref().is_some_and(|steps| !steps.contains(&at.step)) {
+        let skipped = |steps: &BTreeSet<usize>| !steps.contains(&at.step);
+        if site.is_per_step() && self.steps.as_ref().is_some_and(skipped) {
             return Ok(None);
         }
         self.used += (x.numel() * x.kind().elt_size_in_bytes()) as u64;
