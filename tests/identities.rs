@@ -281,8 +281,7 @@ fn explicit_and_fused_attention_agree() {
     let fused = run(&open(AttentionKernel::Auto), &request, None);
     let written_out = run(&explicit(), &request, None);
     assert_near(&fused.latents, &written_out.latents);
-    // Looking at the probabilities makes the automatic choice the explicit one, everywhere
-    // cross-attention is; self-attention stays fused.
+    // Looking at all probabilities makes the automatic choice the explicit one everywhere.
     let auto = open(AttentionKernel::Auto);
     let mut keep = Keep::new(|name| name.ends_with(".probs"));
     let looked = run(&auto, &request, Some(&mut keep));
