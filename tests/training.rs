@@ -265,6 +265,10 @@ impl<O: Objective> Objective for FailsAt<O> {
         self.inner.parameters()
     }
 
+    fn settings(&self) -> serde_json::Value {
+        self.inner.settings()
+    }
+
     fn loss(&mut self, step: u64) -> Result<Tensor, TrainError> {
         if step != self.step {
             return self.inner.loss(step);
@@ -349,7 +353,7 @@ fn what_cannot_be_resumed_is_refused() {
 
     let folder = stopped_run(&plan);
     let text = refused(&mut vae_objective(&plan, 12), &plan, folder.path());
-    assert!(text.contains("another architecture"), "{text}");
+    assert!(text.contains("other settings"), "{text}");
 
     let changed = TrainingPlan { learning_rate: 1e-3, ..plan.clone() };
     let text = refused(&mut vae_objective(&changed, 8), &changed, folder.path());
@@ -368,6 +372,10 @@ fn what_cannot_be_resumed_is_refused() {
     assert!(text.contains("not a checkpoint"), "{text}");
 
     fs::write(&checkpoint, whole).unwrap();
+    let foreign = TempDir::new().unwrap();
+    fs::copy(&checkpoint, foreign.path().join("checkpoint.safetensors")).unwrap();
+    let error = run(&mut vae_objective(&plan, 12), &plan, foreign.path()).1.unwrap_err();
+    assert!(error.to_string().contains("another architecture"), "{error}");
     run(&mut vae_objective(&plan, 8), &plan, folder.path()).1.unwrap();
 }
 
