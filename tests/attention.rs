@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use denoscope::judge::judge;
-use denoscope::measure::record::{AttentionRecord, LayerMaps};
+use denoscope::measure::record::{AttentionRecord, LayerMaps, MapNumbers};
 use denoscope::probe::attention::report::{WordFinding, findings, report};
 use denoscope::probe::attention::score::{PERMUTED_WORDS, Scored, mean_auroc, score};
 use denoscope::probe::attention::tables::{attention_rows, judgement_rows, token_rows};
 use denoscope::probe::attention::{AttentionRun, JudgedImage, Level, PromptToken, WordMaps};
 use denoscope::report::Rerun;
+use denoscope::site::Branch;
 use denoscope::table::{AlignmentRow, AttentionRow, JudgementRow, TokenRow, frame};
 use denoscope::world::{
     Background, Colour, Content, Finish, Light, Object, Scene, Shape, Size, parse, render,
@@ -450,6 +451,36 @@ fn findings_are_plain_sentences() {
     assert!(one.contains("seems to attend to") && one.contains("no interval"), "{one}");
     let one = sentence(scored(0.4, None), 4);
     assert!(one.contains("does not seem to attend to"), "{one}");
+}
+
+/// A token that an edit took all attention from: no entropy, no place, and no zeros instead.
+#[test]
+fn numbers_that_do_not_exist_are_null() {
+    let mut run = planted(1);
+    let (timestep, sigma) = run.steps[0];
+    let numbers = MapNumbers {
+        sample: 0,
+        step: 0,
+        timestep,
+        sigma,
+        branch: Branch::Cond,
+        layer: 0,
+        head: 0,
+        token: 1,
+        mass: 0.0,
+        entropy: f64::NAN,
+        centroid: [f64::NAN; 2],
+        peak: [f64::NAN; 2],
+    };
+    // A concentrated map's entropy may be a rounding error below zero.
+    let one_cell = MapNumbers { mass: 0.1, entropy: -1e-9, ..numbers };
+    run.record.rows = vec![numbers, one_cell];
+    let rows = attention_rows(&run, false);
+    let places = |row: &AttentionRow| [row.centroid_x, row.centroid_y, row.peak_x, row.peak_y];
+    assert_eq!((rows[0].mass, rows[0].entropy), (0.0, None));
+    assert_eq!(places(&rows[0]), [None; 4]);
+    assert_eq!(rows[1].entropy, Some(0.0));
+    assert_eq!(frame::<AttentionRow>(rows).unwrap().height(), 2);
 }
 
 #[test]
