@@ -25,7 +25,8 @@ pub struct MapNumbers {
     pub token: usize,
     /// Mean probability over positions: the share of the layer's attention the token takes.
     pub mass: f64,
-    /// Entropy in nats of the map, scaled to sum to one.
+    /// Entropy in nats of the map, scaled to sum to one. NaN for a map of zeros, which has
+    /// neither centre nor peak.
     pub entropy: f64,
     /// Centre of mass, in [0, 1], x to the right, y down.
     pub centroid: [f64; 2],

@@ -103,7 +103,9 @@ impl AttentionRecorder {
         let (heads, tokens) = (size[1] as usize, size[2] as usize);
         for i in 0..mass.len() {
             let place = peak[i] as i64;
-            let centre = |at: i64, of: i64| (at as f64 + 0.5) / of as f64;
+            // A map of zeros has no largest value.
+            let known = if mass[i] > 0.0 { 1.0 } else { f64::NAN };
+            let centre = |at: i64, of: i64| known * (at as f64 + 0.5) / of as f64;
             self.rows.push(MapNumbers {
                 sample: i / (heads * tokens),
                 step: at.step,

@@ -8,6 +8,8 @@ mod attention;
 mod combine;
 mod raw;
 mod statistics;
+#[cfg(test)]
+mod tests;
 
 pub use attention::AttentionRecorder;
 pub use combine::Then;

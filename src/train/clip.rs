@@ -123,6 +123,10 @@ impl Objective for ClipObjective {
         &self.parameters
     }
 
+    fn settings(&self) -> serde_json::Value {
+        json!({ "text": self.configs.0, "vision": self.configs.1 })
+    }
+
     fn loss(&mut self, step: u64) -> Result<Tensor, TrainError> {
         let batch = self.plan.batch;
         let logits = self.logits(step * batch as u64, batch)?;

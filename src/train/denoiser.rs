@@ -269,6 +269,16 @@ impl Objective for DenoiserObjective {
         &self.parameters
     }
 
+    fn settings(&self) -> serde_json::Value {
+        json!({
+            "unet": self.unet_config,
+            "text": self.around.text_config,
+            "from_clip": self.around.clip.is_some(),
+            "scheduler": self.scheduler,
+            "loss": self.loss,
+        })
+    }
+
     fn loss(&mut self, step: u64) -> Result<Tensor, TrainError> {
         let n = self.plan.batch as i64;
         let mut random = ChaCha12Rng::seed_from_u64(mix(self.plan.seed, step) as u64);

@@ -80,6 +80,12 @@ impl TrainingPlan {
         if !(0.0..1.0).contains(&self.ema_decay) {
             return refuse("the EMA decay must be within [0, 1)");
         }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return refuse("the weight decay must be zero or positive");
+        }
+        if self.clip_norm.is_nan() || self.clip_norm <= 0.0 {
+            return refuse("the gradient's largest norm must be positive");
+        }
         if self.checkpoint_every == 0 || self.preview_every == 0 {
             return refuse("checkpoints and previews must be at least 1 step apart");
         }
@@ -140,6 +146,10 @@ pub trait Objective {
     /// The parameters that learn.
     fn parameters(&self) -> &Parameters;
 
+    /// What makes this objective another than one of the same kind: architecture, loss,
+    /// target. A run is resumed only with the settings it was started with.
+    fn settings(&self) -> serde_json::Value;
+
     /// The loss of one step, a scalar. The random state of libtorch has been set from seed
     /// and step before the call.
     ///
@@ -177,6 +187,8 @@ pub struct StepReport {
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const LOSSES: &str = "losses.csv";
+/// Settings that a resumed run may have otherwise.
+const MAY_CHANGE: [&str; 3] = ["steps", "checkpoint_every", "preview_every"];
 const PLAN: &str = "plan.json";
 
 /// Trains to the end of the plan, resuming from the folder's checkpoint if there is one.
@@ -195,7 +207,7 @@ pub fn train(
         move |source| TrainError::Io { path, source }
     };
     std::fs::create_dir_all(folder).map_err(io(folder))?;
-    check_same_plan(plan, folder)?;
+    check_same_settings(plan, objective.settings(), folder)?;
     let mut flat = FlatParameters::new(objective.parameters());
     let mut optimizer = AdamW::new(&flat, plan);
     let checkpoint = folder.join(CHECKPOINT);
@@ -254,24 +266,38 @@ pub fn mix(seed: u64, step: u64) -> i64 {
     ((z ^ (z >> 31)) >> 1) as i64
 }
 
-fn check_same_plan(plan: &TrainingPlan, folder: &Path) -> Result<(), TrainError> {
+/// Notes plan and objective in the folder, or compares them with what is noted there.
+fn check_same_settings(
+    plan: &TrainingPlan,
+    objective: serde_json::Value,
+    folder: &Path,
+) -> Result<(), TrainError> {
+    const OBJECTIVE: &str = "objective";
     let path = folder.join(PLAN);
     let io = |source| TrainError::Io { path: path.clone(), source };
     let problem = |problem: String| TrainError::Checkpoint { path: path.clone(), problem };
-    let text = serde_json::to_string_pretty(plan).map_err(|e| problem(e.to_string()))?;
+    let json = |e: serde_json::Error| problem(e.to_string());
+    let mut now = serde_json::to_value(plan).map_err(json)?;
+    now[OBJECTIVE] = objective;
+    let text = serde_json::to_string_pretty(&now).map_err(json)?;
     if !path.is_file() {
         return std::fs::write(&path, text).map_err(io);
     }
-    let before: TrainingPlan = serde_json::from_str(&std::fs::read_to_string(&path).map_err(io)?)
-        .map_err(|e| problem(e.to_string()))?;
+    let before = std::fs::read_to_string(&path).map_err(io)?;
+    // Both are read from text: reading may change the last bit of a number.
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text);
+    let (mut before, mut now) = (read(&before).map_err(json)?, read(&text).map_err(json)?);
+    if let (None, Some(now)) = (before.get(OBJECTIVE), now.as_object_mut()) {
+        // Folders of earlier versions hold the plan alone.
+        now.remove(OBJECTIVE);
+    }
     // The length of a run, and how often it writes, may change between sittings.
-    let comparable = TrainingPlan {
-        steps: plan.steps,
-        checkpoint_every: plan.checkpoint_every,
-        preview_every: plan.preview_every,
-        ..before
-    };
-    if &comparable != plan {
+    for settings in [&mut before, &mut now] {
+        if let Some(settings) = settings.as_object_mut() {
+            settings.retain(|key, _| !MAY_CHANGE.contains(&key.as_str()));
+        }
+    }
+    if before != now {
         return Err(problem("a run with other settings is in this folder".into()));
     }
     std::fs::write(&path, text).map_err(io)

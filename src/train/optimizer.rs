@@ -6,7 +6,7 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 use super::{TrainError, TrainingPlan, device_of, load_tensors, store_tensors};
-use crate::model::parameters::Parameters;
+use crate::model::parameters::{Parameters, WeightsError};
 
 /// All parameters as views of one flat tensor.
 #[derive(Debug)]
@@ -167,7 +167,12 @@ impl AdamW {
             path: path.to_owned(),
             problem: problem.to_owned(),
         };
-        let tensors = load_tensors(path)?;
+        let tensors = load_tensors(path).map_err(|e| match e {
+            TrainError::Weights(WeightsError::Format { .. }) => {
+                problem("the checkpoint is truncated or corrupted")
+            }
+            other => other,
+        })?;
         let get = |name: &str| tensors.get(name).ok_or_else(|| problem("not a checkpoint"));
         let signature: Vec<i64> =
             Vec::try_from(get("signature")?).map_err(|_| problem("not a checkpoint"))?;

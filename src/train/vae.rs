@@ -113,6 +113,10 @@ impl Objective for VaeObjective {
         &self.parameters
     }
 
+    fn settings(&self) -> serde_json::Value {
+        json!({ "config": self.config, "loss": self.weights })
+    }
+
     fn loss(&mut self, step: u64) -> Result<Tensor, TrainError> {
         let batch = self.plan.batch;
         let images = self.scenes.images(step * batch as u64, batch, self.device);

@@ -36,7 +36,8 @@ fn attention_row(run: &AttentionRun, numbers: &MapNumbers) -> AttentionRow {
         height: height as u32,
         width: width as u32,
         mass: numbers.mass.clamp(0.0, 1.0),
-        entropy: finite(numbers.entropy.max(0.0)),
+        // Rounding may leave it below zero. `max` would turn NaN into zero, so it comes last.
+        entropy: finite(numbers.entropy).map(|nats| nats.max(0.0)),
         centroid_x: finite(numbers.centroid[0]),
         centroid_y: finite(numbers.centroid[1]),
         peak_x: finite(numbers.peak[0]),
