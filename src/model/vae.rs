@@ -102,13 +102,7 @@ struct Decoder {
     conv_out: Conv2d,
 }
 
-fn resnet(
-    scope: &Scope<'_>,
-    config: &VaeConfig,
-    j: i64,
-    channels: [i64; 2],
-    times: i64,
-) -> Resnet {
+fn resnet(scope: &Scope<'_>, config: &VaeConfig, j: i64, channels: [i64; 2], times: i64) -> Resnet {
     let (groups, axes) = (config.norm_num_groups, fine_axes(channels[1], times));
     let shape = ResnetShape { channels, time: None, groups, eps: EPS, axes };
     Resnet::new(&scope.at(format!("resnets.{j}"), format!("res.{j}")), &shape)
@@ -123,9 +117,7 @@ impl Encoder {
             let scope = scope.at(format!("down_blocks.{i}"), format!("down.{i}"));
             let (from, to) = (channels[i.saturating_sub(1)], channels[i]);
             let (times, after) = (1 << (last - i), 1 << (last - i).saturating_sub(1));
-            let resnet = |j| {
-                resnet(&scope, config, j, [if j == 0 { from } else { to }, to], times)
-            };
+            let resnet = |j| resnet(&scope, config, j, [if j == 0 { from } else { to }, to], times);
             let downsample = || Downsample::new(&scope.below("downsamplers.0"), to, 0);
             Level {
                 resnets: (0..config.layers_per_block).map(resnet).collect(),
@@ -173,9 +165,7 @@ impl Decoder {
             let scope = scope.at(format!("up_blocks.{i}"), format!("up.{i}"));
             let (from, to) = (channels[(last - i + 1).min(last)], channels[last - i]);
             let (times, after) = (1 << i, 1 << (i + 1).min(last));
-            let resnet = |j| {
-                resnet(&scope, config, j, [if j == 0 { from } else { to }, to], times)
-            };
+            let resnet = |j| resnet(&scope, config, j, [if j == 0 { from } else { to }, to], times);
             let upsample = || Upsample::new(&scope.below("upsamplers.0"), to);
             Level {
                 resnets: (0..=config.layers_per_block).map(resnet).collect(),
@@ -266,10 +256,7 @@ impl Vae {
             post_quant_conv: Conv2d::one(&scope.below("post_quant_conv"), [c, c]),
             decoder: Decoder::new(&scope, config),
             moments: scope.site("encode.moments", &fine_axes(2 * c, 1)),
-            image: scope.site(
-                "decode.out",
-                &fine_axes(config.out_channels, config.downscale()),
-            ),
+            image: scope.site("decode.out", &fine_axes(config.out_channels, config.downscale())),
         }
     }
 

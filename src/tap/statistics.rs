@@ -62,10 +62,8 @@ impl Tap for StatisticsRecorder {
             return Ok(None);
         }
         let numbers = |t: Tensor| {
-            Vec::<f64>::try_from(t.to_device(Device::Cpu)).map_err(|e| TapError::Unusable {
-                site: site.name.clone(),
-                problem: e.to_string(),
-            })
+            Vec::<f64>::try_from(t.to_device(Device::Cpu))
+                .map_err(|e| TapError::Unusable { site: site.name.clone(), problem: e.to_string() })
         };
         let x = x.to_kind(Kind::Double).reshape([x.size().first().copied().unwrap_or(1), -1]);
         let over = [1_i64].as_slice();
