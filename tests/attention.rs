@@ -6,7 +6,9 @@ use denoscope::measure::record::{AttentionRecord, LayerMaps, MapNumbers};
 use denoscope::probe::attention::report::{WordFinding, findings, report};
 use denoscope::probe::attention::score::{PERMUTED_WORDS, Scored, mean_auroc, score};
 use denoscope::probe::attention::tables::{attention_rows, judgement_rows, token_rows};
-use denoscope::probe::attention::{AttentionRun, JudgedImage, Level, PromptToken, WordMaps};
+use denoscope::probe::attention::{
+    AttentionRun, Detail, JudgedImage, Level, PromptToken, WordMaps,
+};
 use denoscope::report::Rerun;
 use denoscope::site::Branch;
 use denoscope::table::{AlignmentRow, AttentionRow, JudgementRow, TokenRow, frame};
@@ -159,7 +161,7 @@ fn controls(rows: &[AlignmentRow]) -> Vec<&AlignmentRow> {
 #[test]
 fn a_planted_effect_is_found_at_every_level() {
     let run = planted(3);
-    let rows = score(&run).unwrap();
+    let rows = score(&run, Detail::Full).unwrap();
     let levels = 1 + SIDES.len() + STEPS;
     let (own, controls) = (own(&rows), controls(&rows));
     assert_eq!(own.len(), 3 * 4 * levels, "images, words, levels");
@@ -208,7 +210,7 @@ fn each_level_scores_its_own_maps() {
     };
     let scenes = [ball_and_cube()];
     let run = run(PROMPT, tokens(PROMPT, whole_words), &scenes, &mut map);
-    let rows = score(&run).unwrap();
+    let rows = score(&run, Detail::Full).unwrap();
     let auroc = |layer: usize| {
         let site = &run.record.layers[layer].site;
         let row = own(&rows).into_iter().find(|r| r.word == "red" && r.site.as_ref() == Some(site));
@@ -218,7 +220,7 @@ fn each_level_scores_its_own_maps() {
     assert!(auroc(1) < 0.5, "{}", auroc(1));
 
     // The same for steps, and the whole is the mean of both.
-    let maps = WordMaps::new(&run, 0, (PIXELS, PIXELS)).unwrap();
+    let maps = WordMaps::new(&run, 0, (PIXELS, PIXELS), Detail::Full).unwrap();
     let of = |level| maps.word(level, &[1]).unwrap();
     let mean = (of(Level::Layer(0)) + of(Level::Layer(1))) / 2.0;
     let largest = (&of(Level::Whole) - &mean).iter().fold(0.0_f32, |m, x| m.max(x.abs()));
@@ -238,7 +240,7 @@ fn random_maps_score_at_chance() {
     let images = 40;
     let scenes = vec![ball_and_cube(); images];
     let run = run(PROMPT, tokens(PROMPT, whole_words), &scenes, &mut map);
-    let rows = score(&run).unwrap();
+    let rows = score(&run, Detail::Full).unwrap();
     let at_chance = |name: &str, rows: Vec<&AlignmentRow>| {
         assert!(rows.len() >= images * 4, "{name}: {} rows", rows.len());
         let scored = mean_auroc(rows.into_iter()).unwrap();
@@ -263,7 +265,7 @@ fn flat_maps_say_nothing() {
     let mut map = |_: usize, _: usize, side: usize| Array2::from_elem((side, side), 1.0 / 8.0);
     let scenes = [ball_and_cube(), ball_and_cube()];
     let run = run(PROMPT, tokens(PROMPT, whole_words), &scenes, &mut map);
-    let rows = score(&run).unwrap();
+    let rows = score(&run, Detail::Full).unwrap();
     assert!(!rows.is_empty());
     for row in rows.iter().filter(|r| r.site.as_deref().is_some_and(|s| s.starts_with("up.0"))) {
         assert_eq!(row.auroc, Some(0.5));
@@ -284,7 +286,7 @@ fn a_word_whose_object_is_missing_has_no_rows() {
     let region = of[0].clone().unwrap();
     let mut map = |_: usize, _: usize, side: usize| coarse(&region, side);
     let run = run(PROMPT, tokens(PROMPT, whole_words), &scenes, &mut map);
-    let rows = score(&run).unwrap();
+    let rows = score(&run, Detail::Full).unwrap();
     let mut words: Vec<&str> = rows.iter().map(|r| r.word.as_str()).collect();
     words.sort_unstable();
     words.dedup();
@@ -323,7 +325,7 @@ fn sub_words_are_one_word() {
     let objects = run.object_words();
     let ball = objects.iter().find(|w| w.text == "ball").unwrap();
     assert_eq!(ball.positions, [2, 3]);
-    let rows = score(&run).unwrap();
+    let rows = score(&run, Detail::Full).unwrap();
     let mut own = own(&rows).into_iter();
     let auroc = own.find(|r| r.word == "ball" && is_whole(r)).unwrap().auroc.unwrap();
     assert!(auroc > 0.97, "{auroc}");
@@ -344,7 +346,7 @@ fn repeated_words_are_merged_in_the_list_and_apart_in_the_score() {
     let words = run.words();
     assert_eq!(words.len(), 5);
     assert_eq!((words[0].text.as_str(), words[0].positions.as_slice()), ("red", &[1, 5][..]));
-    let rows = score(&run).unwrap();
+    let rows = score(&run, Detail::Full).unwrap();
     for object in ["red ball", "red cube"] {
         let of_red = own(&rows).into_iter().filter(|r| r.word == "red" && r.object == object);
         let scored = mean_auroc(of_red).unwrap();
@@ -366,7 +368,7 @@ fn a_prompt_the_world_does_not_know_has_maps_but_no_scores() {
     assert!(parse(prompt).is_err());
     let mut map = |_: usize, _: usize, side: usize| Array2::from_elem((side, side), 0.1);
     let run = run(prompt, tokens(prompt, whole_words), &[ball_and_cube()], &mut map);
-    let rows = score(&run).unwrap();
+    let rows = score(&run, Detail::Full).unwrap();
     assert!(rows.is_empty());
     assert!(findings(&run, &rows).is_empty());
     let page = report(&run, &rows, Vec::new(), rerun()).unwrap();
@@ -398,7 +400,7 @@ fn a_hostile_prompt_is_only_text() {
 #[test]
 fn a_report_of_a_planted_effect_says_so() {
     let run = planted(3);
-    let rows = score(&run).unwrap();
+    let rows = score(&run, Detail::Full).unwrap();
     let page = report(&run, &rows, Vec::new(), rerun()).unwrap();
     let html = page.to_html().unwrap();
     for sentence in findings(&run, &rows).iter().map(WordFinding::sentence) {
@@ -413,7 +415,7 @@ fn a_report_of_a_planted_effect_says_so() {
 #[test]
 fn findings_are_plain_sentences() {
     let run = planted(3);
-    let rows = score(&run).unwrap();
+    let rows = score(&run, Detail::Full).unwrap();
     let sentences: Vec<String> = findings(&run, &rows).iter().map(WordFinding::sentence).collect();
     assert_eq!(sentences.len(), 4);
     for (sentence, word, object) in [
@@ -483,7 +485,7 @@ fn numbers_that_do_not_exist_are_null() {
 #[test]
 fn all_tables_hold_to_their_declarations() {
     let run = planted(2);
-    let rows = score(&run).unwrap();
+    let rows = score(&run, Detail::Full).unwrap();
     assert_eq!(frame::<AlignmentRow>(rows).unwrap().height(), 2 * 4 * 3 * (1 + 2 + STEPS));
     let maps = frame::<AttentionRow>(attention_rows(&run, true)).unwrap();
     assert_eq!(maps.height(), 2 * STEPS * SIDES.len() * run.tokens.len());

@@ -1,7 +1,7 @@
 //! The world: generator, grammar, splits.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use denoscope::world::{
     Background, Category, Colour, Content, Expectations, Finish, Generator, Light, Mismatch, Mix,
@@ -241,8 +241,8 @@ fn entries(list: &str) -> Vec<String> {
 
 /// Which entries of the manifest a scene shows, found with strings only; role swaps as the
 /// manifest writes them, that is, unswapped.
-fn shown(scene: &Scene) -> HashSet<(&'static str, String)> {
-    let mut shown = HashSet::new();
+fn shown(scene: &Scene) -> BTreeSet<(&'static str, String)> {
+    let mut shown = BTreeSet::new();
     let objects = scene.objects();
     for a in objects {
         shown.insert(("pairs", format!("{} {}", a.colour, a.shape)));

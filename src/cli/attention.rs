@@ -115,8 +115,8 @@ fn run_world(args: &Args, count: u64) -> Result<u8> {
     let folder = RunFolder::create(&args.output.out, "attention", &toml::to_string_pretty(&spec)?)?;
     let bar = bar(count, "prompts");
     let mut rows = Vec::new();
-    for i in 0..samples.len() {
-        let expectations = world::parse(&samples[i].caption)?;
+    for (i, sample) in samples.iter().enumerate() {
+        let expectations = world::parse(&sample.caption)?;
         let run = capture(&model, &request_of(i)?, Some(expectations), folder.name(), false)?;
         let mut of_prompt = score::score(&run, Detail::Whole)?;
         for row in &mut of_prompt {

@@ -32,7 +32,7 @@ pub(super) fn calibrated(
         (Err(error), Some(_)) => return Err(error.into()),
     };
     let multiple = config.downscale() as usize;
-    if size % multiple != 0 {
+    if !size.is_multiple_of(multiple) {
         bail!("--size {size}: the autoencoder takes multiples of {multiple} pixels");
     }
     // Tensors move between threads but are not shared: one image at a time.

@@ -23,8 +23,8 @@ use crate::world::{Expectations, ObjectPhrase, RelationPhrase};
 pub fn match_seen(seen: Seen, expectations: &Expectations) -> Verdict {
     let mut groups = assign(&expectations.objects, &seen.objects);
     let mut atoms = Vec::new();
-    for phrase in 0..expectations.objects.len() {
-        phrase_atoms(&mut atoms, phrase, &groups[phrase], expectations, &seen.objects);
+    for (phrase, group) in groups.iter().enumerate() {
+        phrase_atoms(&mut atoms, phrase, group, expectations, &seen.objects);
     }
     if !expectations.objects.is_empty() {
         atoms.push(total_atom(expectations, &seen.objects));

@@ -74,7 +74,7 @@ impl Resnet {
     ) -> Result<Tensor, TapError> {
         let mut h = self.conv1.forward(&self.norm1.forward(x).silu());
         if let (Some(proj), Some(time)) = (&self.time_emb_proj, time) {
-            h = h + proj.forward(&time.silu()).unsqueeze(-1).unsqueeze(-1);
+            h += proj.forward(&time.silu()).unsqueeze(-1).unsqueeze(-1);
         }
         let h = self.conv2.forward(&self.norm2.forward(&h).silu());
         let kept = self.shortcut.as_ref().map_or_else(|| x.shallow_clone(), |s| s.forward(x));

@@ -120,15 +120,15 @@ pub fn world_sentence(rows: &[AlignmentRow], prompts: u64) -> String {
     )
 }
 
+/// A figure and its file name without ending.
+pub type NamedFigure = (String, Box<dyn Figure>);
+
 /// The figures with their file names, for the run's folder and the report.
 ///
 /// # Errors
 /// Maps that are no numbers.
-pub fn figures(
-    run: &AttentionRun,
-    rows: &[AlignmentRow],
-) -> Result<Vec<(String, Box<dyn Figure>)>, Undefined> {
-    let mut all: Vec<(String, Box<dyn Figure>)> = Vec::new();
+pub fn figures(run: &AttentionRun, rows: &[AlignmentRow]) -> Result<Vec<NamedFigure>, Undefined> {
+    let mut all: Vec<NamedFigure> = Vec::new();
     for sample in 0..run.images.len().min(EXPLORED_IMAGES) {
         let grid = figures::overlays(run, sample)?;
         all.push((format!("overlay-{sample:03}"), Box::new(grid)));
