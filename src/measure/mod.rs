@@ -23,6 +23,7 @@ pub mod interval;
 pub mod localisation;
 pub mod map;
 pub mod permutation;
+pub mod record;
 pub mod resize;
 
 pub use bootstrap::Bootstrap;

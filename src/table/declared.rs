@@ -147,6 +147,27 @@ table! {
 }
 
 table! {
+    /// How many images of a category have one sort of thing right.
+    JudgementSummaryRow, "judgement_summary", version 1;
+    /// Category of the prompts.
+    category: String, "", ANY;
+    /// What is asked: `everything` the prompt says, or one sort of atom.
+    kind: String, "", ANY;
+    /// Images whose prompt asks for it.
+    images: u32, "image", ANY;
+    /// Images that have all of it right.
+    right: u32, "image", ANY;
+    /// Their share.
+    share: f64, "share", UNIT;
+    /// Lower end of the 95 % Wilson interval.
+    low: f64, "share", UNIT;
+    /// Upper end of the 95 % Wilson interval.
+    high: f64, "share", UNIT;
+    /// Who judged, and in which version.
+    judge: String, "", ANY;
+}
+
+table! {
     /// The noise schedule at one training timestep.
     ScheduleRow, "schedule", version 1;
     /// Training timestep, from 0, the least noisy.
@@ -182,7 +203,7 @@ table! {
     site: String, "", ANY;
     /// Mean of the values; null when one of them is not a number.
     mean: Option<f64>, "", ANY;
-    /// Standard deviation of the values (divided by their number); null when one of them is not
+    /// Standard deviation of the values, divided by their number; null when one of them is not
     /// finite.
     std: Option<f64>, "", NOT_NEGATIVE;
     /// Smallest value; null when one of them is not a number.
@@ -231,16 +252,113 @@ table! {
     meaning: String, "", ANY;
 }
 
+table! {
+    /// One place in a model that can be watched: what `probe sites` prints.
+    SiteRow, "sites", version 1;
+    /// Name of the site, such as `mid.attn.0.block.0.cross.probs`.
+    site: String, "", ANY;
+    /// What each axis of the tensor counts, outermost first.
+    axes: String, "", ANY;
+    /// Its shape for one image and one half of guidance.
+    shape: String, "", ANY;
+    /// Size of that tensor with four bytes a number.
+    megabytes: f64, "10⁶ bytes", NOT_NEGATIVE;
+    /// Path of the module in a diffusers checkpoint; null at the sampler's own sites.
+    path: Option<String>, "", ANY;
+}
+
+table! {
+    /// What a trace would record at one site: what `probe trace --dry-run` prints.
+    TracePlanRow, "trace_plan", version 1;
+    /// Name of the site.
+    site: String, "", ANY;
+    /// Shape of each tensor; the first axis counts images.
+    shape: String, "", ANY;
+    /// Tensors at each step: two where both halves of guidance have one.
+    tensors: u32, "", FROM_ONE;
+    /// Steps recorded; 1 at sites outside the denoising loop.
+    steps: u32, "", ANY;
+    /// Size of its tensors at one step.
+    step_bytes: u64, "byte", ANY;
+    /// Size of its tensors at all steps recorded.
+    bytes: u64, "byte", ANY;
+}
+
+table! {
+    /// One thing denoscope needs or can use, and whether it is there: what `probe doctor` prints.
+    DoctorRow, "doctor", version 1;
+    /// What was looked at.
+    check: String, "", ANY;
+    /// `found`, `missing` (and needed) or `absent` (and not needed).
+    status: String, "", ANY;
+    /// What was found.
+    found: String, "", ANY;
+    /// How to get it; null when it is there.
+    remedy: Option<String>, "", ANY;
+}
+
+table! {
+    /// How often the judge is right about one kind of expectation on images of known scenes.
+    CalibrationRow, "judge_calibration", version 1;
+    /// What was done to the images: `none`, `noise 0.05` …
+    distortion: String, "", ANY;
+    /// Kind of expectation; `all` together; `caption`: all expectations of a caption at once.
+    kind: String, "", ANY;
+    /// Images looked at.
+    images: u32, "", ANY;
+    /// Expectations of the images' own captions, which all hold.
+    own: u32, "", ANY;
+    /// Share of them that the judge says hold; null without any.
+    right: Option<f64>, "share", UNIT;
+    /// Lower end of its 95 % Wilson interval.
+    right_low: Option<f64>, "share", UNIT;
+    /// Upper end of its 95 % Wilson interval.
+    right_high: Option<f64>, "share", UNIT;
+    /// Expectations from captions of other images that are false in this one.
+    foreign: u32, "", ANY;
+    /// Share of them that the judge wrongly says hold; null without any.
+    false_positive: Option<f64>, "share", UNIT;
+    /// Lower end of its 95 % Wilson interval.
+    false_positive_low: Option<f64>, "share", UNIT;
+    /// Upper end of its 95 % Wilson interval.
+    false_positive_high: Option<f64>, "share", UNIT;
+    /// Mean intersection over union of the objects' seen and true masks; null but for `all`.
+    mask_overlap: Option<f64>, "", UNIT;
+}
+
+table! {
+    /// What the judge saw where the truth was something.
+    ConfusionRow, "judge_confusion", version 1;
+    /// What was done to the images.
+    distortion: String, "", ANY;
+    /// The attribute: `shape`, `colour`, `objects` …
+    attribute: String, "", ANY;
+    /// What is there; `nothing` where there is no object.
+    truth: String, "", ANY;
+    /// What the judge saw; `missed` where it saw none.
+    seen: String, "", ANY;
+    /// Cases.
+    cases: u32, "", FROM_ONE;
+    /// Cases over all with this truth.
+    share: f64, "share", UNIT;
+}
+
 /// Every table there is.
-static DECLARATIONS: [TableDeclaration; 8] = [
+static DECLARATIONS: [TableDeclaration; 14] = [
     AttentionRow::TABLE,
     AlignmentRow::TABLE,
     TokenRow::TABLE,
     JudgementRow::TABLE,
+    JudgementSummaryRow::TABLE,
     ScheduleRow::TABLE,
     TraceStatisticsRow::TABLE,
     ImageRow::TABLE,
     SchemaRow::TABLE,
+    SiteRow::TABLE,
+    TracePlanRow::TABLE,
+    DoctorRow::TABLE,
+    CalibrationRow::TABLE,
+    ConfusionRow::TABLE,
 ];
 
 /// Every table there is.

@@ -26,7 +26,8 @@ pub use check::check;
 pub use column::{Cell, ColumnDeclaration, Kind, ValueRange};
 pub use declare::{Row, TableDeclaration};
 pub use declared::{
-    AlignmentRow, AttentionRow, ImageRow, JudgementRow, ScheduleRow, SchemaRow, TokenRow,
+    AlignmentRow, AttentionRow, CalibrationRow, ConfusionRow, DoctorRow, ImageRow, JudgementRow,
+    JudgementSummaryRow, ScheduleRow, SchemaRow, SiteRow, TokenRow, TracePlanRow,
     TraceStatisticsRow, declaration, declarations, versions,
 };
 pub use describe::{documentation, schema};

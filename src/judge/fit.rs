@@ -1,0 +1,232 @@
+//! Which solid explains a region best.
+
+use super::backdrop::{Backdrop, beyond_shadow};
+use super::grid::{Grid, Mask};
+use super::template::{COVERAGE, PATTERNS, Patch, Place, Shapes, Template, outline};
+use crate::world::{Finish, Shape};
+
+/// A solid at a place, and how well it explains the pixels there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fit {
+    pub shape: Shape,
+    pub finish: Finish,
+    pub place: Place,
+    /// Sum over the window of squared differences of colours, with the pattern that is seen.
+    pub cost: f32,
+    /// The same with nothing but the background and shadows there.
+    pub nothing: f32,
+    /// The same as `cost` for the next best shape.
+    pub next_shape: f32,
+    /// How clearly the finish is marked: the greatest of the two contrasts (stripes, dots), 0
+    /// on a plain solid, 1 on a freshly drawn pattern.
+    pub contrast: f32,
+    /// Contrast of the other pattern.
+    pub other_contrast: f32,
+}
+
+/// Contrast of a pattern from which an object is patterned: half of a freshly drawn one less a
+/// little, because blur weakens patterns and strengthens none.
+pub(super) const PATTERNED: f32 = 0.38;
+
+/// Steps by which a solid is moved and scaled, in working pixels.
+const NEAR_STEPS: [f32; 2] = [0.5, 0.25];
+/// The same where its first place was bad.
+const FAR_STEPS: [f32; 4] = [2.0, 1.0, 0.5, 0.25];
+/// A shape that starts with so many times the cost of the best is not moved at all.
+const HOPELESS: f32 = 2.0;
+
+/// What the fit of a region looks at.
+pub(super) struct View<'a> {
+    pub grid: &'a Grid,
+    pub backdrop: &'a Backdrop,
+    /// Pixels that belong to other regions are left out.
+    pub others: &'a Mask,
+    /// Standard deviation of pixel noise.
+    pub noise: f32,
+}
+
+impl Fit {
+    /// Part of the difference from the background that the solid explains, in \[0, 1\].
+    pub fn explained(&self) -> f32 {
+        (1.0 - self.cost / self.nothing.max(1e-6)).clamp(0.0, 1.0)
+    }
+
+    /// Whether the solid explains its region, but for what noise and shadow leave.
+    pub fn is_good(&self, noise: f32) -> bool {
+        is_good(self.cost, self.place, noise)
+    }
+}
+
+fn is_good(cost: f32, place: Place, noise: f32) -> bool {
+    /// Cost a pixel that is left without noise, times three: a silhouette has about three times
+    /// the square of its radius.
+    const LEFT: f32 = 0.02;
+    /// Three channels of noise on each of those pixels and on half as many around.
+    const NOISY: f32 = 3.0 * 4.5;
+    cost <= (LEFT + NOISY * noise * noise) * place.radius * place.radius
+}
+
+/// Differences of one solid with each finish at one place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Errors {
+    /// Sum of squared differences from the background, shadows allowed.
+    nothing: f32,
+    /// The same from the plain solid on the background.
+    plain: f32,
+    /// For stripes and dots: what the image adds to plain along what the pattern adds to plain,
+    /// and the square of the latter.
+    along: [f32; 2],
+    square: [f32; 2],
+}
+
+impl Errors {
+    /// Adds one pixel: what the solid shows there, what is there, and the background behind.
+    fn add(&mut self, patch: &Patch, pixel: [f32; 3], backdrop: [f32; 3]) {
+        let coverage = patch[COVERAGE];
+        let bare = beyond_shadow(pixel, backdrop);
+        self.nothing += bare[0] * bare[0] + bare[1] * bare[1] + bare[2] * bare[2];
+        let behind: [f32; 3] = std::array::from_fn(|k| (1.0 - coverage) * backdrop[k]);
+        // What is left for the background to explain, shadows allowed where it shows most.
+        let rest = std::array::from_fn(|k| pixel[k] - patch[k]);
+        let e: [f32; 3] = if coverage < 0.5 {
+            beyond_shadow(rest, behind)
+        } else {
+            std::array::from_fn(|k| rest[k] - behind[k])
+        };
+        self.plain += e[0] * e[0] + e[1] * e[1] + e[2] * e[2];
+        if coverage < 0.5 {
+            return;
+        }
+        for (pattern, from) in PATTERNS.into_iter().enumerate() {
+            for k in 0..3 {
+                let v = patch[from + k];
+                self.along[pattern] += v * e[k];
+                self.square[pattern] += v * v;
+            }
+        }
+    }
+
+    fn contrast(&self, pattern: usize) -> f32 {
+        (self.along[pattern] / self.square[pattern].max(1e-6)).clamp(0.0, 1.2)
+    }
+
+    /// What is left to explain with the better pattern at its best contrast, that pattern, its
+    /// contrast and the other's.
+    fn best(&self) -> (f32, usize, f32, f32) {
+        // |e − a v|² = |e|² − 2 a (e·v) + a² |v|²
+        let gain = |p: usize| {
+            let a = self.contrast(p);
+            a * (2.0 * self.along[p] - a * self.square[p])
+        };
+        let p = usize::from(gain(1) > gain(0));
+        let cost = (self.plain - gain(p)).max(0.0);
+        (cost, p, self.contrast(p), self.contrast(1 - p))
+    }
+}
+
+impl View<'_> {
+    fn errors(&self, template: &Template, place: Place) -> Errors {
+        let mut errors = Errors::default();
+        let (x0, y0, x1, y1) = place.window(self.others);
+        let columns = place.edges(place.x, x0, x1.saturating_sub(x0));
+        let rows = place.edges(place.y, y0, y1.saturating_sub(y0));
+        for (y, &row) in (y0..).zip(&rows) {
+            for (x, &column) in (x0..).zip(&columns) {
+                let at = y * self.grid.width + x;
+                if !self.others.on[at] {
+                    let patch = template.patch(column, row);
+                    errors.add(&patch, self.grid.rgb[at], self.backdrop.rgb[at]);
+                }
+            }
+        }
+        errors
+    }
+
+    /// The best solid for a region of a known colour: starts each shape at the region's box,
+    /// then moves and scales it in ever smaller steps.
+    pub fn fit(&self, shapes: &Shapes, bounds: [f32; 4]) -> Fit {
+        let mut tried: Vec<(f32, Shape, Place)> = shapes
+            .iter()
+            .map(|template| {
+                let place = Place::of_bounds(template.shape, bounds);
+                (self.errors(template, place).best().0, template.shape, place)
+            })
+            .collect();
+        tried.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let hopeless = HOPELESS * tried[0].0;
+        self.settle_all(&mut tried, shapes, &NEAR_STEPS, |cost| cost < hopeless);
+        if !is_good(tried[0].0, tried[0].2, self.noise) {
+            // The box misleads where part of the silhouette looks like shadow.
+            self.settle_all(&mut tried, shapes, &FAR_STEPS, |_| true);
+        }
+        let (cost, shape, place) = tried[0];
+        let errors = self.errors(&shapes[shape as usize], place);
+        let (_, pattern, contrast, other_contrast) = errors.best();
+        let finish = match pattern {
+            _ if contrast < PATTERNED => Finish::Plain,
+            0 => Finish::Striped,
+            _ => Finish::Dotted,
+        };
+        Fit {
+            shape,
+            finish,
+            place,
+            cost,
+            nothing: errors.nothing,
+            next_shape: tried[1].0,
+            contrast,
+            other_contrast,
+        }
+    }
+
+    /// Moves those of the tried solids to their best places whose cost is `worth_it`, and sorts
+    /// them by cost.
+    fn settle_all(
+        &self,
+        tried: &mut [(f32, Shape, Place)],
+        shapes: &Shapes,
+        steps: &[f32],
+        worth_it: impl Fn(f32) -> bool,
+    ) {
+        for (cost, shape, place) in tried.iter_mut().filter(|t| worth_it(t.0)) {
+            (*place, *cost) = self.settle(&shapes[*shape as usize], steps, *place, *cost);
+        }
+        tried.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+
+    fn settle(
+        &self,
+        template: &Template,
+        steps: &[f32],
+        start: Place,
+        cost_there: f32,
+    ) -> (Place, f32) {
+        let cost = |place: Place| self.errors(template, place).best().0;
+        let (mut place, mut least) = (start, cost_there);
+        for &step in steps {
+            let moves = [(step, 0.0, 0.0), (0.0, step, 0.0), (0.0, 0.0, step)];
+            for (dx, dy, dr) in moves {
+                for sign in [1.0, -1.0] {
+                    let next = Place {
+                        x: place.x + sign * dx,
+                        y: place.y + sign * dy,
+                        radius: (place.radius + sign * dr).max(1.0),
+                    };
+                    let c = cost(next);
+                    if c < least {
+                        (place, least) = (next, c);
+                        break;
+                    }
+                }
+            }
+        }
+        (place, least)
+    }
+}
+
+/// Box of a fitted solid in working pixels.
+pub(super) fn bounds_of(fit: &Fit) -> [f32; 4] {
+    let o = outline(fit.shape);
+    let Place { x, y, radius } = fit.place;
+    [x + radius * o[0], y + radius * o[1], x + radius * o[2], y + radius * o[3]]
+}

@@ -1,0 +1,202 @@
+//! From an image to what is seen in it.
+
+use image::RgbImage;
+use ndarray::Array2;
+
+use super::backdrop::{Backdrop, classify, light, standing_out};
+use super::fit::{Fit, PATTERNED, View, bounds_of};
+use super::grid::{Grid, Mask, components};
+use super::paint::{Tint, tint};
+use super::regions::{SPECK, bridged, regions, split, standing_out_mask};
+use super::seen::{Seen, SeenObject, Sureness};
+use super::template::{silhouette, templates};
+use super::{hand, letters};
+use crate::world::{Colour, Finish, SIZE_LIMIT, Size};
+
+/// Looks at an image. The image alone is looked at: neither scene nor caption can be known.
+///
+/// The image is scaled to a width of 64 pixels first; masks and boxes come back at its own
+/// size. An empty image shows nothing.
+pub fn look(image: &RgbImage) -> Seen {
+    let grid = Grid::of_image(image);
+    if grid.len() == 0 {
+        return Seen::default();
+    }
+    let ground = Ground::of(&grid);
+    let calm = &ground.calm;
+    let mut seen = Seen {
+        background: classify(&ground.backdrop),
+        light: Some(light(&ground.backdrop)),
+        ..Seen::default()
+    };
+    if let Some(fingers) = hand::fingers(calm, &ground.mask) {
+        seen.fingers = Some(fingers);
+        return seen;
+    }
+    if let Some(word) = letters::read(calm, &ground, image.dimensions()) {
+        seen.word = Some(word);
+        return seen;
+    }
+    seen.objects = objects(&grid, &ground, image.dimensions());
+    seen
+}
+
+/// The background and what stands out from it.
+pub(super) struct Ground {
+    /// The working image, smoothed if it is noisy.
+    pub calm: Grid,
+    pub backdrop: Backdrop,
+    /// How strongly each pixel stands out.
+    pub strength: Vec<f32>,
+    /// The pixels that do.
+    pub mask: Mask,
+    /// Standard deviation of pixel noise.
+    pub noise: f32,
+}
+
+impl Ground {
+    fn of(grid: &Grid) -> Ground {
+        /// Difference of colours from which a pixel stands out in an image without noise.
+        const FAINT: f32 = 0.075;
+        /// Noise deviations that a pixel of the smoothed image has to stand out by.
+        const NOISE: f32 = 2.2;
+        /// Noise from which the image is smoothed before it is cut into regions.
+        const NOISY: f32 = 0.012;
+        let noise = grid.noise();
+        let calm = if noise > NOISY { grid.smoothed() } else { grid.clone() };
+        let backdrop = Backdrop::of(&calm, noise);
+        let strength = standing_out(&calm, &backdrop);
+        let mask = standing_out_mask(&strength, grid.width, FAINT + NOISE * noise);
+        Ground { calm, backdrop, strength, mask, noise }
+    }
+}
+
+/// A region with its colour and the solid that explains it.
+struct Candidate {
+    region: Mask,
+    tint: Tint,
+    fit: Fit,
+}
+
+impl Candidate {
+    /// Whether the region may be a piece of an object whose rest looks like the background: a
+    /// solid explains it badly, and it is white (whose dark marks look like shadow) or small.
+    fn is_loose(&self, ground: &Ground) -> bool {
+        /// Less than the area of the smallest solid, in working pixels.
+        const SMALL: usize = 76;
+        !self.fit.is_good(ground.noise)
+            && (self.tint.colour == Colour::White || self.region.area() < SMALL)
+    }
+}
+
+/// All solids: regions that a solid explains, and then what pieces make together.
+fn objects(grid: &Grid, ground: &Ground, size: (u32, u32)) -> Vec<SeenObject> {
+    let parts = components(&ground.mask, false);
+    let (specks, parts): (Vec<Mask>, Vec<Mask>) =
+        parts.into_iter().partition(|part| part.area() < SPECK);
+    let whole = parts.iter().flat_map(split).filter(|part| part.area() >= SPECK);
+    let (mut loose, mut found): (Vec<Candidate>, Vec<Candidate>) = whole
+        .map(|region| candidate(region, grid, ground, &ground.mask))
+        .partition(|c| c.is_loose(ground));
+    let mut pieces = Mask::empty(grid.width, grid.height);
+    let of_objects = specks.iter().filter(|s| s.area() >= DUST);
+    for at in loose.iter().map(|c| &c.region).chain(of_objects).flat_map(Mask::pixels) {
+        pieces.on[at] = true;
+    }
+    let joined = bridged(&pieces);
+    if joined == pieces {
+        found.append(&mut loose);
+    } else {
+        let marks = ground.mask.clone().or(&joined);
+        found.extend(regions(&joined).into_iter().map(|r| candidate(r, grid, ground, &marks)));
+    }
+    let solid = found.into_iter().filter(|c| c.fit.explained() >= EXPLAINED);
+    let mut seen: Vec<SeenObject> = solid.map(|c| seen_object(c, grid, ground, size)).collect();
+    seen.sort_by(|a, b| a.centre.0.total_cmp(&b.centre.0));
+    seen
+}
+
+/// Part of a region's difference from the background that the best solid has to explain, for
+/// the region to be an object at all.
+const EXPLAINED: f32 = 0.30;
+/// Specks smaller than this many working pixels are not even pieces of objects.
+const DUST: usize = 4;
+
+fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candidate {
+    let mut others = marks.clone();
+    for at in region.pixels() {
+        others.on[at] = false;
+    }
+    let view = View { grid, backdrop: &ground.backdrop, others: &others, noise: ground.noise };
+    let tint = tint(&ground.calm, &region);
+    let shapes = templates(tint.colour, light(&ground.backdrop));
+    let fit = view.fit(&shapes, box_of(&region));
+    Candidate { region, tint, fit }
+}
+
+/// The box around a region in working pixels.
+fn box_of(region: &Mask) -> [f32; 4] {
+    let (x0, y0, x1, y1) = region.bounds().unwrap_or((0, 0, 0, 0));
+    [x0 as f32, y0 as f32, x1 as f32, y1 as f32]
+}
+
+fn seen_object(c: Candidate, grid: &Grid, ground: &Ground, (w, h): (u32, u32)) -> SeenObject {
+    let scale = grid.width as f32;
+    let radius = c.fit.place.radius / scale;
+    let bounds = bounds_of(&c.fit);
+    let sure = sureness(&c, radius);
+    // A solid that explains its region well has its own silhouette; anything else keeps the
+    // pixels that stand out.
+    let mask = if c.fit.is_good(ground.noise) {
+        let shapes = templates(c.tint.colour, light(&ground.backdrop));
+        silhouette(&shapes[c.fit.shape as usize], c.fit.place, w as f32 / scale, (w, h))
+    } else {
+        c.region.scaled_to(w, h)
+    };
+    SeenObject {
+        shape: c.fit.shape,
+        colour: c.tint.colour,
+        size: Size::of_radius(radius),
+        finish: c.fit.finish,
+        bounds: mask_bounds(&mask),
+        mask,
+        centre: (
+            0.5 * (bounds[0] + bounds[2]) / scale,
+            0.5 * (bounds[1] + bounds[3]) / grid.height as f32,
+        ),
+        radius,
+        confidence: sure.least(),
+        sure,
+    }
+}
+
+/// Left, top, right, bottom of a mask; the last two one past the end.
+fn mask_bounds(mask: &Array2<bool>) -> (u32, u32, u32, u32) {
+    let mut b = (u32::MAX, u32::MAX, 0, 0);
+    for ((y, x), _) in mask.indexed_iter().filter(|(_, on)| **on) {
+        let (x, y) = (x as u32, y as u32);
+        b = (b.0.min(x), b.1.min(y), b.2.max(x + 1), b.3.max(y + 1));
+    }
+    if b.2 == 0 { (0, 0, 0, 0) } else { b }
+}
+
+fn sureness(c: &Candidate, radius: f32) -> Sureness {
+    /// Half of the gap between the greatest small and the least large radius.
+    const HALF_GAP: f32 = 0.0175;
+    /// Area from which a region is surely more than a speck.
+    const SOLID: f32 = 3.0 * SPECK as f32;
+    let shape = 1.0 - c.fit.cost / c.fit.next_shape.max(1e-6);
+    let patterned = c.fit.finish != Finish::Plain;
+    let finish = if patterned {
+        (c.fit.contrast - c.fit.other_contrast.max(PATTERNED)) / (1.0 - PATTERNED)
+    } else {
+        1.0 - c.fit.contrast / PATTERNED
+    };
+    Sureness {
+        object: (c.region.area() as f32 / SOLID).min(1.0).min(c.fit.explained()),
+        shape: shape.clamp(0.0, 1.0),
+        colour: c.tint.sure.clamp(0.0, 1.0),
+        size: ((radius - SIZE_LIMIT).abs() / HALF_GAP).min(1.0),
+        finish: finish.clamp(0.0, 1.0),
+    }
+}

@@ -1,0 +1,183 @@
+//! What each solid looks like, drawn once by the world's own renderer.
+
+use std::sync::{Arc, OnceLock};
+
+use ndarray::Array2;
+
+use super::grid::Mask;
+use crate::world::{
+    Background, Colour, Content, Finish, Light, Object, Scene, Shape, Size, masks, render,
+};
+
+/// Radius of the solid in a template, in template pixels.
+const RADIUS: f32 = 32.0;
+/// Side of a template: the circle around the silhouette and a little air.
+const SIDE: usize = 68;
+/// Side of the table of sums, which has a row and a column of zeros before the rest.
+const ROW: usize = SIDE + 1;
+
+/// What is known of a template's patch: colour of the plain solid times coverage and the
+/// coverage; then what stripes add to that colour, and a zero; then the same of dots.
+pub(super) type Patch = [f32; 12];
+/// Where the coverage is in a patch, and where stripes and dots begin.
+pub(super) const COVERAGE: usize = 3;
+pub(super) const PATTERNS: [usize; 2] = [4, 8];
+
+/// A solid of one colour under one light, as sums over rectangles: any patch of it can be
+/// averaged with four look-ups, at any scale and offset, which is how a pixel sees it.
+pub(super) struct Template {
+    pub shape: Shape,
+    /// `sums[y * ROW + x]` is the sum over all template pixels above and to the left.
+    sums: Vec<Patch>,
+}
+
+/// A place for a template in the working image, in working pixels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub x: f32,
+    pub y: f32,
+    pub radius: f32,
+}
+
+impl Template {
+    fn draw(shape: Shape, colour: Colour, light: Light) -> Template {
+        // The renderer wants whole scenes: one with the object in the middle.
+        let radius = Size::Large.radii().1;
+        let size = (RADIUS / radius).round() as usize;
+        let scene = |finish: Finish| {
+            let object =
+                Object { shape, colour, size: Size::Large, finish, x: 0.5, y: 0.5, radius };
+            let content = Content::Objects(vec![object]);
+            Scene { background: Background::Black, light, content }
+        };
+        let finishes = [Finish::Plain, Finish::Striped, Finish::Dotted];
+        let images = finishes.map(|finish| render(&scene(finish), size));
+        // Coverage from a mask at four times the size.
+        const FINE: usize = 4;
+        let fine = masks(&scene(Finish::Plain), FINE * size);
+        let from = (size - SIDE) / 2;
+        let mut sums = vec![[0.0; 12]; ROW * ROW];
+        for y in 0..SIDE {
+            let mut row: Patch = [0.0; 12];
+            for x in 0..SIDE {
+                let (ix, iy) = (x + from, y + from);
+                let hits = (0..FINE * FINE).filter(|i| {
+                    let at = [FINE * iy + i / FINE, FINE * ix + i % FINE];
+                    fine.first().is_some_and(|m| m.get(at) == Some(&true))
+                });
+                let coverage = hits.count() as f32 / (FINE * FINE) as f32;
+                let colours = images
+                    .each_ref()
+                    .map(|i| i.get_pixel(ix as u32, iy as u32).0.map(|v| f32::from(v) / 255.0));
+                row[COVERAGE] += coverage;
+                for k in 0..3 {
+                    row[k] += coverage * colours[0][k];
+                    row[PATTERNS[0] + k] += coverage * (colours[1][k] - colours[0][k]);
+                    row[PATTERNS[1] + k] += coverage * (colours[2][k] - colours[0][k]);
+                }
+                let above = sums[y * ROW + x + 1];
+                sums[(y + 1) * ROW + x + 1] = std::array::from_fn(|k| above[k] + row[k]);
+            }
+        }
+        Template { shape, sums }
+    }
+
+    /// What a working pixel sees of the solid, given the pixel's sides in template pixels
+    /// ([`Place::edges`]).
+    pub fn patch(&self, (x0, x1): (usize, usize), (y0, y1): (usize, usize)) -> Patch {
+        let (a, b) = (&self.sums[y0 * ROW + x0], &self.sums[y0 * ROW + x1]);
+        let (c, d) = (&self.sums[y1 * ROW + x0], &self.sums[y1 * ROW + x1]);
+        // Around the solid the template has air: a pixel beyond it sees nothing.
+        let scale = 1.0 / ((x1 - x0) * (y1 - y0)).max(1) as f32;
+        std::array::from_fn(|k| (d[k] - b[k] - c[k] + a[k]) * scale)
+    }
+}
+
+impl Template {
+    fn coverage(&self, (x0, x1): (usize, usize), (y0, y1): (usize, usize)) -> f32 {
+        // In images finer than the template a pixel can lie between two of its lines.
+        let (x1, y1) = (x1.max(x0 + 1).min(SIDE), y1.max(y0 + 1).min(SIDE));
+        if x1 <= x0 || y1 <= y0 {
+            return 0.0;
+        }
+        self.patch((x0, x1), (y0, y1))[COVERAGE]
+    }
+}
+
+/// One template per shape, in the order of [`Shape::ALL`].
+pub(super) type Shapes = [Template; 4];
+
+/// All shapes and finishes of a colour under a light; drawn when first asked for.
+pub(super) fn templates(colour: Colour, light: Light) -> Arc<Shapes> {
+    const CELLS: usize = 8 * 3;
+    static BANK: [OnceLock<Arc<Shapes>>; CELLS] = [const { OnceLock::new() }; CELLS];
+    let cell = (colour as usize) * Light::ALL.len() + light as usize;
+    BANK[cell]
+        .get_or_init(|| {
+            let shapes = [Shape::Ball, Shape::Cube, Shape::Cone, Shape::Ring];
+            Arc::new(shapes.map(|shape| Template::draw(shape, colour, light)))
+        })
+        .clone()
+}
+
+/// Box of a shape's silhouette in units of its circle's radius: left, top, right, bottom.
+pub(super) const fn outline(shape: Shape) -> [f32; 4] {
+    match shape {
+        Shape::Ball => [-1.0, -1.0, 1.0, 1.0],
+        Shape::Cube => [-0.839, -0.884, 0.839, 0.884],
+        Shape::Cone => [-0.80, -0.97, 0.80, 0.84],
+        Shape::Ring => [-1.0, -0.90, 1.0, 0.90],
+    }
+}
+
+impl Place {
+    /// Where a solid lies whose silhouette has this box (left, top, right, bottom in pixels).
+    pub fn of_bounds(shape: Shape, bounds: [f32; 4]) -> Place {
+        let o = outline(shape);
+        let (w, h) = (bounds[2] - bounds[0], bounds[3] - bounds[1]);
+        // The two estimates of the radius, weighted by the extents they come from.
+        let radius = (w + h) / (o[2] - o[0] + o[3] - o[1]);
+        Place {
+            x: 0.5 * (bounds[0] + bounds[2]) - 0.5 * radius * (o[0] + o[2]),
+            y: 0.5 * (bounds[1] + bounds[3]) - 0.5 * radius * (o[1] + o[3]),
+            radius,
+        }
+    }
+
+    /// The sides of `count` pixels from `first` on, along one axis, in template pixels; `centre`
+    /// is the place's on that axis.
+    pub fn edges(&self, centre: f32, first: usize, count: usize) -> Vec<(usize, usize)> {
+        let scale = RADIUS / self.radius;
+        let edge = |v: usize| {
+            let t = (v as f32 - centre) * scale + 0.5 * SIDE as f32;
+            // Rounded; the cast cuts negative values to zero.
+            ((t + 0.5) as usize).min(SIDE)
+        };
+        (first..first + count).map(|v| (edge(v), edge(v + 1))).collect()
+    }
+
+    /// The working pixels around the circle: left, top, right, bottom (one past the end).
+    pub fn window(&self, mask: &Mask) -> (usize, usize, usize, usize) {
+        const AIR: f32 = 1.5;
+        let reach = self.radius + AIR;
+        let low = |v: f32| (v - reach).floor().max(0.0) as usize;
+        let high = |v: f32, end: usize| ((v + reach).ceil().max(0.0) as usize).min(end);
+        (low(self.x), low(self.y), high(self.x, mask.width), high(self.y, mask.height))
+    }
+}
+
+/// The pixels of an image that a solid covers by half or more; `scale` is image pixels a working
+/// pixel.
+pub(super) fn silhouette(
+    template: &Template,
+    place: Place,
+    scale: f32,
+    (w, h): (u32, u32),
+) -> Array2<bool> {
+    let place = Place { x: place.x * scale, y: place.y * scale, radius: place.radius * scale };
+    let columns = place.edges(place.x, 0, w as usize);
+    let rows = place.edges(place.y, 0, h as usize);
+    Array2::from_shape_fn((h as usize, w as usize), |(y, x)| {
+        template.coverage(columns[x], rows[y]) >= 0.5
+    })
+}
