@@ -21,7 +21,7 @@ fn attention(step: u32, token: u32) -> AttentionRow {
         sigma: 11.5,
         branch: "cond".to_owned(),
         site: "mid.attn.0.block.0.cross.probs".to_owned(),
-        head: (step % 2 == 0).then_some(3),
+        head: step.is_multiple_of(2).then_some(3),
         token,
         piece: "ball</w>".to_owned(),
         word: (token > 0).then(|| "ball".to_owned()),
