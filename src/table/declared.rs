@@ -203,7 +203,7 @@ table! {
     site: String, "", ANY;
     /// Mean of the values; null when one of them is not a number.
     mean: Option<f64>, "", ANY;
-    /// Standard deviation of the values, divided by their number; null when one of them is not
+    /// Standard deviation of the values (divided by their number); null when one of them is not
     /// finite.
     std: Option<f64>, "", NOT_NEGATIVE;
     /// Smallest value; null when one of them is not a number.
