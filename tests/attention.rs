@@ -41,9 +41,8 @@ fn ball_and_cube() -> Scene {
 
 /// A token for each word between start and end; `pieces` cuts a word into several.
 fn tokens(prompt: &str, pieces: impl Fn(&str) -> Vec<usize>) -> Vec<PromptToken> {
-    let edge = |id: i64, piece: &str| {
-        PromptToken { id, piece: piece.into(), word: None, span: (0, 0) }
-    };
+    let edge =
+        |id: i64, piece: &str| PromptToken { id, piece: piece.into(), word: None, span: (0, 0) };
     let mut tokens = vec![edge(0, "<|startoftext|>")];
     let mut at = 0;
     for (number, word) in prompt.split(' ').enumerate() {
@@ -212,9 +211,7 @@ fn each_level_scores_its_own_maps() {
     let rows = score(&run).unwrap();
     let auroc = |layer: usize| {
         let site = &run.record.layers[layer].site;
-        let row = own(&rows).into_iter().find(|r| {
-            r.word == "red" && r.site.as_ref() == Some(site)
-        });
+        let row = own(&rows).into_iter().find(|r| r.word == "red" && r.site.as_ref() == Some(site));
         row.unwrap().auroc.unwrap()
     };
     assert!(auroc(0) > 0.99, "{}", auroc(0));
@@ -227,7 +224,8 @@ fn each_level_scores_its_own_maps() {
     let largest = (&of(Level::Whole) - &mean).iter().fold(0.0_f32, |m, x| m.max(x.abs()));
     assert!(largest < 1e-5, "{largest}");
     let steps = (0..STEPS).map(|s| of(Level::Step(s)));
-    let mean = steps.fold(Array2::<f32>::zeros((PIXELS, PIXELS)), |sum, map| sum + map) / STEPS as f32;
+    let mean =
+        steps.fold(Array2::<f32>::zeros((PIXELS, PIXELS)), |sum, map| sum + map) / STEPS as f32;
     let largest = (&of(Level::Whole) - &mean).iter().fold(0.0_f32, |m, x| m.max(x.abs()));
     assert!(largest < 1e-3, "{largest}");
 }

@@ -214,7 +214,8 @@ fn an_image_in_a_batch_is_the_image_alone() {
         let batch = Request { prompts: prompts.clone(), seeds: seeds.clone(), ..one.clone() };
         let together = run(&model, &batch, None);
         for (i, (prompt, seed)) in prompts.iter().zip(&seeds).enumerate() {
-            let alone = Request { prompts: vec![prompt.clone()], seeds: vec![*seed], ..one.clone() };
+            let alone =
+                Request { prompts: vec![prompt.clone()], seeds: vec![*seed], ..one.clone() };
             let alone = run(&model, &alone, None);
             assert_near(&together.latents.narrow(0, i as i64, 1), &alone.latents);
         }
@@ -355,9 +356,10 @@ fn the_mean_over_steps_is_daams_sum_over_the_steps() {
         assert!(largest < 1e-6, "{}: {largest}", layer.site);
         // The rows tell of the same maps: their mean mass is the mean of the map.
         for token in 0..mean.dim().1 {
-            let rows = record.rows.iter().filter(|r| {
-                r.layer == l && r.token == token && r.branch == Branch::Cond
-            });
+            let rows = record
+                .rows
+                .iter()
+                .filter(|r| r.layer == l && r.token == token && r.branch == Branch::Cond);
             let masses: Vec<f64> = rows.map(|r| r.mass).collect();
             assert_eq!(masses.len(), steps * heads);
             let of_rows = masses.iter().sum::<f64>() / masses.len() as f64;
@@ -395,9 +397,8 @@ fn with_all_other_keys_masked_the_start_token_takes_everything() {
         }
     }
     // Another way to the same end: every token has the start token's value.
-    let start_everywhere = |_: &Site, _: Moment, v: &Tensor| {
-        Some(v.narrow(2, START, 1).expand_as(v).contiguous())
-    };
+    let start_everywhere =
+        |_: &Site, _: Moment, v: &Tensor| Some(v.narrow(2, START, 1).expand_as(v).contiguous());
     let mut values = Change::new(|name: &str| name.ends_with(".cross.v"), start_everywhere);
     let by_values = run(&model, &request, Some(&mut values));
     assert_near(&by_values.latents, &by_probs.latents);
@@ -514,8 +515,7 @@ fn noise_clean_latent_and_velocity_say_the_same() {
         let (signal, noise) = (f64::sqrt(alpha_bar), f64::sqrt(1.0 - alpha_bar));
         let x = &x0 * signal + &eps * noise;
         let v = &eps * signal - &x0 * noise;
-        let outputs =
-            [(Prediction::Epsilon, &eps), (Prediction::V, &v), (Prediction::Sample, &x0)];
+        let outputs = [(Prediction::Epsilon, &eps), (Prediction::V, &v), (Prediction::Sample, &x0)];
         for (prediction, output) in outputs {
             let said = Denoised::new(prediction, output, &x, alpha_bar);
             assert!(relative(&said.x0, &x0) < 1e-12, "{prediction:?} at {alpha_bar}");

@@ -11,9 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use denoscope::INTERRUPTED;
 use denoscope::model::clip::Clip;
-use denoscope::model::config::{
-    ClipTextConfig, ClipVisionConfig, PerBlock, UnetConfig, VaeConfig,
-};
+use denoscope::model::config::{ClipTextConfig, ClipVisionConfig, PerBlock, UnetConfig, VaeConfig};
 use denoscope::model::parameters::{Parameters, Store, WeightFile};
 use denoscope::model::tokenizer::Tokenizer;
 use denoscope::model::vae::Vae;
@@ -484,10 +482,7 @@ fn gradients(step: usize) -> [[f64; 4]; 2] {
     let wave = |i: usize, k: f64| ((step * 7 + i * 3) as f64 * k).sin();
     // The third is far longer than the limit, the others may be shorter.
     let size = if step == 2 { 50.0 } else { 0.4 };
-    [
-        [0, 1, 2, 3].map(|i| size * wave(i, 0.9)),
-        [4, 5, 6, 7].map(|i| size * wave(i, 1.7)),
-    ]
+    [[0, 1, 2, 3].map(|i| size * wave(i, 0.9)), [4, 5, 6, 7].map(|i| size * wave(i, 1.7))]
 }
 
 /// One number under AdamW, in f64, as PyTorch's documentation states it.

@@ -13,9 +13,8 @@ const OPTIONS: (Kind, Device) = (Kind::Float, Device::Cpu);
 fn sites() -> (Sites, SiteId, SiteId) {
     let mut sites = Sites::default();
     let axes = vec![Axis::Image, Axis::Channel(2)];
-    let mut add = |name: &str| {
-        sites.add(Site { name: name.into(), path: String::new(), axes: axes.clone() })
-    };
+    let mut add =
+        |name: &str| sites.add(Site { name: name.into(), path: String::new(), axes: axes.clone() });
     let (a, b) = (add("a"), add("b"));
     (sites, a, b)
 }
