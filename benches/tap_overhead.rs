@@ -57,7 +57,7 @@ mod torch {
             b.iter(|| {
                 let sites = cross.iter().cloned();
                 let mut recorder = AttentionRecorder::new(TOKENS as usize, sites, [side, side]);
-                let _ = forward(&mut Cx::watching(&model.sites, &mut recorder));
+                let _output = forward(&mut Cx::watching(&model.sites, &mut recorder));
                 recorder.finish().unwrap()
             });
         });

@@ -139,8 +139,8 @@ fn planted(images: usize) -> AttentionRun {
         _ => None,
     };
     let mut map = |_: usize, token: usize, side: usize| match region(token) {
-        Some(region) => coarse(region, side) * 0.5 + 0.01,
-        None => Array2::from_elem((side, side), 0.05),
+        Some(region) => coarse(region, side) * 0.5_f32 + 0.01_f32,
+        None => Array2::from_elem((side, side), 0.05_f32),
     };
     run(PROMPT, tokens(PROMPT, whole_words), &vec![ball_and_cube(); images], &mut map)
 }
@@ -206,7 +206,7 @@ fn each_level_scores_its_own_maps() {
     let of = regions(&ball_and_cube(), PROMPT);
     let mut map = |_: usize, token: usize, side: usize| match token {
         1 | 2 => coarse(of[usize::from(side != SIDES[0])].as_ref().unwrap(), side),
-        _ => Array2::from_elem((side, side), 0.05),
+        _ => Array2::from_elem((side, side), 0.05_f32),
     };
     let scenes = [ball_and_cube()];
     let run = run(PROMPT, tokens(PROMPT, whole_words), &scenes, &mut map);
@@ -222,11 +222,12 @@ fn each_level_scores_its_own_maps() {
     // The same for steps, and the whole is the mean of both.
     let maps = WordMaps::new(&run, 0, (PIXELS, PIXELS), Detail::Full).unwrap();
     let of = |level| maps.word(level, &[1]).unwrap();
-    let mean = (of(Level::Layer(0)) + of(Level::Layer(1))) / 2.0;
+    let mean = (of(Level::Layer(0)) + of(Level::Layer(1))) / 2.0_f32;
     let largest = (&of(Level::Whole) - &mean).iter().fold(0.0_f32, |m, x| m.max(x.abs()));
     assert!(largest < 1e-5, "{largest}");
     let steps = (0..STEPS).map(|s| of(Level::Step(s)));
-    let mean = steps.fold(Array2::zeros((PIXELS, PIXELS)), |sum, map| sum + map) / STEPS as f32;
+    let mean =
+        steps.fold(Array2::<f32>::zeros((PIXELS, PIXELS)), |sum, map| sum + map) / STEPS as f32;
     let largest = (&of(Level::Whole) - &mean).iter().fold(0.0_f32, |m, x| m.max(x.abs()));
     assert!(largest < 1e-3, "{largest}");
 }
@@ -255,14 +256,16 @@ fn random_maps_score_at_chance() {
     let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
     assert!((mean - 1.0).abs() < 0.03, "mass ratio {mean}");
     for finding in findings(&run, &rows) {
-        let sentence = finding.sentence();
-        assert!(!sentence.contains("` attends to"), "{sentence}");
+        for scored in [&finding.own, &finding.control] {
+            let scored = scored.as_ref().unwrap();
+            assert!((scored.mean - 0.5).abs() < 0.05, "{}", finding.sentence());
+        }
     }
 }
 
 #[test]
 fn flat_maps_say_nothing() {
-    let mut map = |_: usize, _: usize, side: usize| Array2::from_elem((side, side), 1.0 / 8.0);
+    let mut map = |_: usize, _: usize, side: usize| Array2::from_elem((side, side), 1.0_f32 / 8.0);
     let scenes = [ball_and_cube(), ball_and_cube()];
     let run = run(PROMPT, tokens(PROMPT, whole_words), &scenes, &mut map);
     let rows = score(&run, Detail::Full).unwrap();
@@ -315,7 +318,7 @@ fn sub_words_are_one_word() {
     };
     let mut map = |_: usize, token: usize, side: usize| match token {
         2 | 3 => halves(token, side),
-        _ => Array2::from_elem((side, side), 0.05),
+        _ => Array2::from_elem((side, side), 0.05_f32),
     };
     let run = run(prompt, tokens(prompt, pieces), &[ball_and_cube()], &mut map);
     let words = run.words();
@@ -340,7 +343,7 @@ fn repeated_words_are_merged_in_the_list_and_apart_in_the_score() {
     let mut map = |_: usize, token: usize, side: usize| match token {
         1 | 2 => coarse(of[0].as_ref().unwrap(), side),
         5 | 6 => coarse(of[1].as_ref().unwrap(), side),
-        _ => Array2::from_elem((side, side), 0.05),
+        _ => Array2::from_elem((side, side), 0.05_f32),
     };
     let run = run(prompt, tokens(prompt, whole_words), &scenes, &mut map);
     let words = run.words();
@@ -366,7 +369,7 @@ fn rerun() -> Rerun {
 fn a_prompt_the_world_does_not_know_has_maps_but_no_scores() {
     let prompt = "an oil painting of my grandmother";
     assert!(parse(prompt).is_err());
-    let mut map = |_: usize, _: usize, side: usize| Array2::from_elem((side, side), 0.1);
+    let mut map = |_: usize, _: usize, side: usize| Array2::from_elem((side, side), 0.1_f32);
     let run = run(prompt, tokens(prompt, whole_words), &[ball_and_cube()], &mut map);
     let rows = score(&run, Detail::Full).unwrap();
     assert!(rows.is_empty());
@@ -385,9 +388,7 @@ fn a_hostile_prompt_is_only_text() {
     let mut map = |_: usize, _: usize, side: usize| {
         Array2::from_shape_fn((side, side), |(row, column)| (row * column) as f32)
     };
-    let mut run = run(&prompt, tokens(&prompt, whole_words), &[ball_and_cube()], &mut map);
-    // As bad: an image judged for another prompt, whose reasons are shown.
-    run.expectations = None;
+    let run = run(&prompt, tokens(&prompt, whole_words), &[ball_and_cube()], &mut map);
     let page = report(&run, &[], Vec::new(), rerun()).unwrap();
     let html = page.to_html().unwrap();
     for attack in attacks {
@@ -403,13 +404,12 @@ fn a_report_of_a_planted_effect_says_so() {
     let rows = score(&run, Detail::Full).unwrap();
     let page = report(&run, &rows, Vec::new(), rerun()).unwrap();
     let html = page.to_html().unwrap();
-    for sentence in findings(&run, &rows).iter().map(WordFinding::sentence) {
-        let words = sentence.replace('`', "");
-        let end = words.find(':').unwrap();
-        assert!(html.contains(words[..end].split_once(' ').unwrap().1), "{sentence}");
-    }
     let markdown = page.to_markdown().unwrap();
-    assert!(markdown.contains("attends to the red ball"), "{markdown}");
+    for object in ["red ball", "blue cube"] {
+        let sentence = format!("attends to the {object}: AUROC 0.9");
+        assert!(html.contains(&sentence) || html.contains(&sentence.replace("0.9", "1.0")));
+        assert!(markdown.contains(&format!("attends to the {object}")), "{markdown}");
+    }
 }
 
 #[test]

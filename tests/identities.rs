@@ -200,8 +200,8 @@ fn initial_latents_stand_for_the_seed() {
     let mut keep = Keep::new(|name| name == "step.latent");
     let given = run(&model, &given, Some(&mut keep));
     assert_equal(&given.latents, &seeded.latents);
-    let first = &keep.kept[&("step.latent".to_owned(), 0, None)];
-    assert_equal(first, &seeded.init_latents);
+    let first: Key = ("step.latent".to_owned(), 0, None);
+    assert_equal(&keep.kept[&first], &seeded.init_latents);
 }
 
 #[test]
@@ -213,9 +213,9 @@ fn an_image_in_a_batch_is_the_image_alone() {
         let one = Request { sampler, ..request(3.0, 2) };
         let batch = Request { prompts: prompts.clone(), seeds: seeds.clone(), ..one.clone() };
         let together = run(&model, &batch, None);
-        for i in 0..3_usize {
+        for (i, (prompt, seed)) in prompts.iter().zip(&seeds).enumerate() {
             let alone =
-                Request { prompts: vec![prompts[i].clone()], seeds: vec![seeds[i]], ..one.clone() };
+                Request { prompts: vec![prompt.clone()], seeds: vec![*seed], ..one.clone() };
             let alone = run(&model, &alone, None);
             assert_near(&together.latents.narrow(0, i as i64, 1), &alone.latents);
         }
@@ -330,11 +330,10 @@ fn each_branch_is_what_it_is_alone() {
         run(&model, &request(guidance, 1), Some(&mut keep));
         keep.kept
     };
-    let (both, alone) = (noise(5.0), noise(0.0));
-    let at = |name: &str| (name.to_owned(), 0, None);
-    assert_near(&both[&at("step.eps.uncond")], &alone[&at("step.eps")]);
-    let conditional = &noise(1.0)[&at("step.eps")];
-    let unconditional = &both[&at("step.eps.uncond")];
+    let (both, uncond, cond) = (noise(5.0), noise(0.0), noise(1.0));
+    let at = |name: &str| -> Key { (name.to_owned(), 0, None) };
+    let (unconditional, conditional) = (&uncond[&at("step.eps")], &cond[&at("step.eps")]);
+    assert_near(&both[&at("step.eps.uncond")], unconditional);
     let expected = unconditional + (conditional - unconditional) * 5.0;
     assert_near(&both[&at("step.eps")], &expected);
 }
@@ -372,7 +371,7 @@ fn the_mean_over_steps_is_daams_sum_over_the_steps() {
 
 /// Probabilities as if the scores of all keys but the start token were −∞.
 fn masked(probs: &Tensor) -> Tensor {
-    let mask = Tensor::zeros(probs.size()[3], (probs.kind(), probs.device()));
+    let mask = Tensor::zeros([probs.size()[3]], (probs.kind(), probs.device()));
     let _ = mask.get(START).fill_(1.0);
     let left = probs * mask;
     let sum = left.sum_dim_intlist([-1_i64].as_slice(), true, left.kind());

@@ -174,7 +174,7 @@ fn run_until(
     (losses, result)
 }
 
-/// Every file below a folder, but the previews, with its bytes.
+/// Every file below a folder, with its bytes.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -403,8 +403,9 @@ fn a_run_with_another_loss_is_refused() {
 #[test]
 fn a_plan_of_awkward_numbers_is_recognised() {
     let _alone = alone();
-    for rate in [0.1 + 0.2, 1.0 / 3.0, 2e-3 / 7.0, 7.038_531e-26, 8.988_465_674_311_58e-4] {
-        let plan = TrainingPlan { learning_rate: rate, ema_decay: 1.0 - rate / 3.0, ..plan(3, 2) };
+    for number in [0.1 + 0.2, 1.0 / 3.0, 2e-3 / 7.0, 7.038_531e-26, 8.988_465_674_311_58e-4] {
+        let (weight_decay, ema_decay) = (number, 0.9 - number / 3.0);
+        let plan = TrainingPlan { weight_decay, ema_decay, ..plan(3, 2) };
         let folder = TempDir::new().unwrap();
         let (_, result) = run_until(&mut vae_objective(&plan, 8), &plan, folder.path(), 1);
         assert!(matches!(result, Err(TrainError::Interrupted { .. })), "{result:?}");
@@ -476,7 +477,7 @@ fn the_learning_rate_warms_up_and_falls_by_a_cosine() {
     assert!((all_warm.rate(109) - 3.0).abs() < 1e-12);
 }
 
-/// The gradient of every step of [`follows_the_formulas`], for a matrix and a vector.
+/// The gradient of each step, for a matrix and a vector.
 fn gradients(step: usize) -> [[f64; 4]; 2] {
     let wave = |i: usize, k: f64| ((step * 7 + i * 3) as f64 * k).sin();
     // The third is far longer than the limit, the others may be shorter.
@@ -515,7 +516,8 @@ fn the_optimiser_follows_the_formulas() {
     let plan = TrainingPlan { weight_decay: 0.1, ema_decay: 0.3, clip_norm: 1.0, ..plan(6, 1) };
     let start = [[0.5, -1.0, 2.0, 0.1], [1.0, -0.5, 0.0, 3.0]];
     let parameter = |numbers: [f64; 4], shape: &[i64]| {
-        Tensor::from_slice(&numbers).to_kind(Kind::Float).view(shape).set_requires_grad(true)
+        let numbers = Tensor::from_slice(&numbers).to_kind(Kind::Float).view(shape);
+        numbers.copy().set_requires_grad(true)
     };
     // Names in order: the vector first, as in a file.
     let (vector, matrix) = (parameter(start[1], &[4]), parameter(start[0], &[2, 2]));

@@ -204,7 +204,16 @@ impl<'a> Cx<'a> {
                 }
             }
         }
-        Ok(if replaced { Tensor::cat(&seen, 0) } else { x })
+        if !replaced {
+            return Ok(x);
+        }
+        // Strides decide which kernel libtorch takes. Those of the replaced tensor are kept,
+        // so that an edit that changes no number changes no bit of what follows.
+        let joined = x.empty_like();
+        for (i, part) in seen.iter().enumerate() {
+            joined.narrow(0, i as i64 * rows, rows).copy_(part);
+        }
+        Ok(joined)
     }
 }
 

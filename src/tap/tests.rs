@@ -68,7 +68,7 @@ fn a_tap_sees_only_what_it_selects_one_branch_at_a_time() {
     let mut cx = Cx::watching(&sites, &mut tap);
     assert!(cx.wants(a) && !cx.wants(b));
     cx.now(moment(3), BatchLayout::UncondThenCond);
-    let x = Tensor::arange(4, OPTIONS).view([2, 2]);
+    let x = Tensor::arange(4_i64, OPTIONS).view([2, 2]);
     let at = x.data_ptr();
     // Nothing replaced: the very tensor goes on.
     assert_eq!(cx.tap(a, x.shallow_clone()).unwrap().data_ptr(), at);
