@@ -33,12 +33,25 @@ pub fn look(image: &RgbImage) -> Seen {
         seen.fingers = Some(fingers);
         return seen;
     }
-    if let Some(word) = letters::read(calm, &ground, image.dimensions()) {
-        seen.word = Some(word);
-        return seen;
+    let found = candidates(&grid, &ground);
+    if explained(&found) < SOLID {
+        seen.word = letters::read(calm, &ground, image.dimensions());
     }
-    seen.objects = objects(&grid, &ground, image.dimensions());
+    if seen.word.is_none() {
+        seen.objects = objects(found, &grid, &ground, image.dimensions());
+    }
     seen
+}
+
+/// Part of the marks' difference from the background from which they are solids beyond doubt;
+/// below it they may be letters.
+const SOLID: f32 = 0.80;
+
+/// Part of the difference from the background that all solids together explain.
+fn explained(found: &[Candidate]) -> f32 {
+    let nothing: f32 = found.iter().map(|c| c.fit.nothing).sum();
+    let left: f32 = found.iter().map(|c| c.fit.cost).sum();
+    if nothing > 0.0 { 1.0 - left / nothing } else { 0.0 }
 }
 
 /// The background and what stands out from it.
@@ -58,15 +71,20 @@ impl Ground {
     fn of(grid: &Grid) -> Ground {
         /// Difference of colours from which a pixel stands out in an image without noise.
         const FAINT: f32 = 0.075;
-        /// Noise deviations that a pixel of the smoothed image has to stand out by.
-        const NOISE: f32 = 2.2;
+        /// Noise deviations that a pixel of the smoothed image has to stand out by (smoothing
+        /// leaves 0.375 of the noise in each channel).
+        const NOISE: f32 = 1.7;
         /// Noise from which the image is smoothed before it is cut into regions.
         const NOISY: f32 = 0.012;
         let noise = grid.noise();
         let calm = if noise > NOISY { grid.smoothed() } else { grid.clone() };
         let backdrop = Backdrop::of(&calm, noise);
         let strength = standing_out(&calm, &backdrop);
-        let mask = standing_out_mask(&strength, grid.width, FAINT + NOISE * noise);
+        let marks = standing_out_mask(&strength, grid.width, FAINT.max(NOISE * noise));
+        let mut mask = Mask::empty(grid.width, grid.height);
+        for part in components(&marks, true).into_iter().filter(|part| part.area() >= DUST) {
+            mask = mask.or(&part);
+        }
         Ground { calm, backdrop, strength, mask, noise }
     }
 }
@@ -81,26 +99,25 @@ struct Candidate {
 impl Candidate {
     /// Whether the region may be a piece of an object whose rest looks like the background: a
     /// solid explains it badly, and it is white (whose dark marks look like shadow) or small.
-    fn is_loose(&self, ground: &Ground) -> bool {
+    fn is_loose(&self) -> bool {
         /// Less than the area of the smallest solid, in working pixels.
         const SMALL: usize = 76;
-        !self.fit.is_good(ground.noise)
-            && (self.tint.colour == Colour::White || self.region.area() < SMALL)
+        !self.fit.is_good() && (self.tint.colour == Colour::White || self.region.area() < SMALL)
     }
 }
 
-/// All solids: regions that a solid explains, and then what pieces make together.
-fn objects(grid: &Grid, ground: &Ground, size: (u32, u32)) -> Vec<SeenObject> {
+/// All regions with the solids that explain them best: first those that a solid explains, then
+/// what pieces make together.
+fn candidates(grid: &Grid, ground: &Ground) -> Vec<Candidate> {
     let parts = components(&ground.mask, false);
     let (specks, parts): (Vec<Mask>, Vec<Mask>) =
         parts.into_iter().partition(|part| part.area() < SPECK);
     let whole = parts.iter().flat_map(split).filter(|part| part.area() >= SPECK);
     let (mut loose, mut found): (Vec<Candidate>, Vec<Candidate>) = whole
         .map(|region| candidate(region, grid, ground, &ground.mask))
-        .partition(|c| c.is_loose(ground));
+        .partition(|c| c.is_loose());
     let mut pieces = Mask::empty(grid.width, grid.height);
-    let of_objects = specks.iter().filter(|s| s.area() >= DUST);
-    for at in loose.iter().map(|c| &c.region).chain(of_objects).flat_map(Mask::pixels) {
+    for at in loose.iter().map(|c| &c.region).chain(&specks).flat_map(Mask::pixels) {
         pieces.on[at] = true;
     }
     let joined = bridged(&pieces);
@@ -110,6 +127,16 @@ fn objects(grid: &Grid, ground: &Ground, size: (u32, u32)) -> Vec<SeenObject> {
         let marks = ground.mask.clone().or(&joined);
         found.extend(regions(&joined).into_iter().map(|r| candidate(r, grid, ground, &marks)));
     }
+    found
+}
+
+/// The solids that are worth the name, from left to right.
+fn objects(
+    found: Vec<Candidate>,
+    grid: &Grid,
+    ground: &Ground,
+    size: (u32, u32),
+) -> Vec<SeenObject> {
     let solid = found.into_iter().filter(|c| c.fit.explained() >= EXPLAINED);
     let mut seen: Vec<SeenObject> = solid.map(|c| seen_object(c, grid, ground, size)).collect();
     seen.sort_by(|a, b| a.centre.0.total_cmp(&b.centre.0));
@@ -118,9 +145,9 @@ fn objects(grid: &Grid, ground: &Ground, size: (u32, u32)) -> Vec<SeenObject> {
 
 /// Part of a region's difference from the background that the best solid has to explain, for
 /// the region to be an object at all.
-const EXPLAINED: f32 = 0.30;
-/// Specks smaller than this many working pixels are not even pieces of objects.
-const DUST: usize = 4;
+const EXPLAINED: f32 = 0.12;
+/// Marks smaller than this many working pixels are not even pieces of objects or letters.
+const DUST: usize = 5;
 
 fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candidate {
     let mut others = marks.clone();
@@ -147,7 +174,7 @@ fn seen_object(c: Candidate, grid: &Grid, ground: &Ground, (w, h): (u32, u32)) -
     let sure = sureness(&c, radius);
     // A solid that explains its region well has its own silhouette; anything else keeps the
     // pixels that stand out.
-    let mask = if c.fit.is_good(ground.noise) {
+    let mask = if c.fit.is_good() {
         let shapes = templates(c.tint.colour, light(&ground.backdrop));
         silhouette(&shapes[c.fit.shape as usize], c.fit.place, w as f32 / scale, (w, h))
     } else {
