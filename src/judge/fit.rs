@@ -43,6 +43,8 @@ pub(super) struct View<'a> {
     pub others: &'a Mask,
     /// Standard deviation of pixel noise.
     pub noise: f32,
+    /// Working pixels by which the image is softer than a freshly drawn one.
+    pub softness: f32,
 }
 
 impl Fit {
@@ -126,8 +128,8 @@ impl View<'_> {
     fn errors(&self, template: &Template, place: Place) -> Errors {
         let (mut errors, mut pixels) = (Errors::default(), 0.0);
         let (x0, y0, x1, y1) = place.window(self.others);
-        let columns = place.edges(place.x, x0, x1.saturating_sub(x0));
-        let rows = place.edges(place.y, y0, y1.saturating_sub(y0));
+        let columns = place.extents(place.x, x0, x1.saturating_sub(x0), self.softness);
+        let rows = place.extents(place.y, y0, y1.saturating_sub(y0), self.softness);
         for (y, &row) in (y0..).zip(&rows) {
             for (x, &column) in (x0..).zip(&columns) {
                 let at = y * self.grid.width + x;

@@ -1,7 +1,7 @@
 //! From an image to what is seen in it.
 
 use image::RgbImage;
-use ndarray::Array2;
+use ndarray::{Array2, Zip};
 
 use super::backdrop::{Backdrop, classify, light, standing_out};
 use super::fit::{Fit, PATTERNED, View, bounds_of};
@@ -23,28 +23,26 @@ pub fn look(image: &RgbImage) -> Seen {
         return Seen::default();
     }
     let ground = Ground::of(&grid);
-    let calm = &ground.calm;
     let mut seen = Seen {
         background: classify(&ground.backdrop),
         light: Some(light(&ground.backdrop)),
         ..Seen::default()
     };
-    if let Some(fingers) = hand::fingers(calm, &ground.mask) {
-        seen.fingers = Some(fingers);
-        return seen;
-    }
     let found = candidates(&grid, &ground);
     if explained(&found) < SOLID {
-        seen.word = letters::read(calm, &ground, image.dimensions());
+        seen.fingers = hand::fingers(&ground.calm, &ground.mask);
+        if seen.fingers.is_none() {
+            seen.word = letters::read(&ground.calm, &ground, image.dimensions());
+        }
     }
-    if seen.word.is_none() {
+    if seen.fingers.is_none() && seen.word.is_none() {
         seen.objects = objects(found, &grid, &ground, image.dimensions());
     }
     seen
 }
 
 /// Part of the marks' difference from the background from which they are solids beyond doubt;
-/// below it they may be letters.
+/// below it they may be a hand or letters.
 const SOLID: f32 = 0.80;
 
 /// Part of the difference from the background that all solids together explain.
@@ -130,22 +128,25 @@ fn candidates(grid: &Grid, ground: &Ground) -> Vec<Candidate> {
     found
 }
 
-/// The solids that are worth the name, from left to right.
+/// The solids from left to right.
 fn objects(
     found: Vec<Candidate>,
     grid: &Grid,
     ground: &Ground,
     size: (u32, u32),
 ) -> Vec<SeenObject> {
-    let solid = found.into_iter().filter(|c| c.fit.explained() >= EXPLAINED);
-    let mut seen: Vec<SeenObject> = solid.map(|c| seen_object(c, grid, ground, size)).collect();
+    let mut seen: Vec<SeenObject> =
+        found.into_iter().map(|c| seen_object(c, grid, ground, size)).collect();
     seen.sort_by(|a, b| a.centre.0.total_cmp(&b.centre.0));
     seen
 }
 
-/// Part of a region's difference from the background that the best solid has to explain, for
-/// the region to be an object at all.
-const EXPLAINED: f32 = 0.12;
+/// Softness of images in which no sharp solid explains a region, in working pixels.
+const SOFT: [f32; 2] = [0.6, 1.2];
+/// Explained part of a region's difference from the background below which another colour is
+/// tried, and how much more that has to explain.
+const DOUBTFUL: f32 = 0.5;
+const BETTER: f32 = 0.1;
 /// Marks smaller than this many working pixels are not even pieces of objects or letters.
 const DUST: usize = 5;
 
@@ -154,10 +155,37 @@ fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candid
     for at in region.pixels() {
         others.on[at] = false;
     }
-    let view = View { grid, backdrop: &ground.backdrop, others: &others, noise: ground.noise };
+    let mut view = View {
+        grid,
+        backdrop: &ground.backdrop,
+        others: &others,
+        noise: ground.noise,
+        softness: 0.0,
+    };
     let tint = tint(&ground.calm, &region);
-    let shapes = templates(tint.colour, light(&ground.backdrop));
-    let fit = view.fit(&shapes, box_of(&region));
+    let light = light(&ground.backdrop);
+    let bounds = box_of(&region);
+    let mut fit = view.fit(&templates(tint.colour, light), bounds);
+    let mut sharpest = view.softness;
+    for softness in SOFT {
+        if fit.is_good() {
+            break;
+        }
+        view.softness = softness;
+        let soft = view.fit(&templates(tint.colour, light), bounds);
+        if soft.cost < fit.cost {
+            (fit, sharpest) = (soft, softness);
+        }
+    }
+    if fit.explained() < DOUBTFUL {
+        // A mixture with the background may have misled the eye: the solid decides.
+        view.softness = sharpest;
+        let other = view.fit(&templates(tint.other, light), bounds);
+        if other.explained() > fit.explained() + BETTER {
+            let tint = Tint { colour: tint.other, other: tint.colour, sure: 0.0 };
+            return Candidate { region, tint, fit: other };
+        }
+    }
     Candidate { region, tint, fit }
 }
 
@@ -172,14 +200,17 @@ fn seen_object(c: Candidate, grid: &Grid, ground: &Ground, (w, h): (u32, u32)) -
     let radius = c.fit.place.radius / scale;
     let bounds = bounds_of(&c.fit);
     let sure = sureness(&c, radius);
-    // A solid that explains its region well has its own silhouette; anything else keeps the
-    // pixels that stand out.
-    let mask = if c.fit.is_good() {
-        let shapes = templates(c.tint.colour, light(&ground.backdrop));
-        silhouette(&shapes[c.fit.shape as usize], c.fit.place, w as f32 / scale, (w, h))
-    } else {
-        c.region.scaled_to(w, h)
-    };
+    // A solid that explains its region well has its own silhouette; anything else keeps its
+    // pixels that stand out or lie within it.
+    let shapes = templates(c.tint.colour, light(&ground.backdrop));
+    let template = &shapes[c.fit.shape as usize];
+    let mut mask = silhouette(template, c.fit.place, w as f32 / scale, (w, h));
+    if !c.fit.is_good() {
+        let (region, marks) = (c.region.scaled_to(w, h), ground.mask.scaled_to(w, h));
+        Zip::from(&mut mask).and(&region).and(&marks).for_each(|on, &own, &mark| {
+            *on = own && (mark || *on);
+        });
+    }
     SeenObject {
         shape: c.fit.shape,
         colour: c.tint.colour,
