@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use super::grid::{Grid, Mask};
 use super::look::Ground;
 use super::paint::tint;
+use super::regions::depth;
 use super::seen::SeenWord;
 use crate::world::{
     Background, Colour, Content, Light, MAX_LETTERS, Scene, WORD_ADVANCE, Written, masks,
@@ -30,6 +31,17 @@ const LEGIBLE: f32 = 0.80;
 
 /// Samples of one letter with their mean taken off, of length 1.
 type Samples = [f32; POINTS];
+
+/// Whether marks are as thin as strokes of letters are: a cheap look that spares words the
+/// comparison with solids. Blurred words can fail it and rings pass it.
+pub(super) fn are_strokes(marks: &Mask) -> bool {
+    /// Depth of the sharpest joints of strokes (W), of the ink's height, and working pixels more
+    /// that edges add.
+    const DEEPEST_JOINT: (f32, f32) = (0.20, 1.2);
+    let Some((_, top, _, bottom)) = marks.bounds() else { return false };
+    let deepest = DEEPEST_JOINT.0 * (bottom - top) as f32 + DEEPEST_JOINT.1;
+    depth(marks).into_iter().all(|d| d <= deepest)
+}
 
 /// Reads the word that the marks in an image are, if they are one.
 pub(super) fn read(grid: &Grid, ground: &Ground, size: (u32, u32)) -> Option<SeenWord> {

@@ -28,6 +28,12 @@ pub fn look(image: &RgbImage) -> Seen {
         light: Some(light(&ground.backdrop)),
         ..Seen::default()
     };
+    if letters::are_strokes(&ground.mask) {
+        seen.word = letters::read(&ground.calm, &ground, image.dimensions());
+        if seen.word.is_some() {
+            return seen;
+        }
+    }
     let found = candidates(&grid, &ground);
     if explained(&found) < SOLID {
         seen.fingers = hand::fingers(&ground.calm, &ground.mask);
@@ -125,7 +131,27 @@ fn candidates(grid: &Grid, ground: &Ground) -> Vec<Candidate> {
         let marks = ground.mask.clone().or(&joined);
         found.extend(regions(&joined).into_iter().map(|r| candidate(r, grid, ground, &marks)));
     }
-    found
+    without_leftovers(found)
+}
+
+/// Drops regions that lie within the circle of a solid which explains more: leftovers of its
+/// pattern.
+fn without_leftovers(mut found: Vec<Candidate>) -> Vec<Candidate> {
+    /// Part of a region within the circle from which it is a leftover.
+    const WITHIN: f32 = 0.6;
+    let weight = |c: &Candidate| c.fit.nothing - c.fit.cost;
+    found.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
+    let mut kept: Vec<Candidate> = Vec::new();
+    for c in found {
+        let most = WITHIN * c.region.area() as f32;
+        let inside = |k: &Candidate| {
+            c.region.pixels().filter(|&at| k.fit.place.contains(at, c.region.width)).count() as f32
+        };
+        if !kept.iter().any(|k| inside(k) > most) {
+            kept.push(c);
+        }
+    }
+    kept
 }
 
 /// The solids from left to right.

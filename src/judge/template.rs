@@ -153,7 +153,10 @@ impl Place {
     /// place's on that axis. Pixels of a soft image see `softness` pixels more on either side.
     pub fn extents(&self, centre: f32, first: usize, count: usize, softness: f32) -> Vec<Extent> {
         let scale = RADIUS / self.radius;
-        let edge = |v: f32| ((v - centre) * scale + 0.5 * SIDE as f32).round() as i32;
+        // Rounded; far enough from zero that the cast cuts towards minus infinity.
+        const FAR: i32 = 1 << 14;
+        let edge =
+            |v: f32| ((v - centre) * scale + 0.5 * SIDE as f32 + 0.5 + FAR as f32) as i32 - FAR;
         (first..first + count)
             .map(|v| {
                 let from = edge(v as f32 - softness);
@@ -163,6 +166,12 @@ impl Place {
                 Extent { from: inside(from), to: inside(to), share: 1.0 / (to - from) as f32 }
             })
             .collect()
+    }
+
+    /// Whether the middle of a pixel of an image of this width lies within the circle.
+    pub fn contains(&self, at: usize, width: usize) -> bool {
+        let (x, y) = ((at % width) as f32 + 0.5, (at / width) as f32 + 0.5);
+        (x - self.x).hypot(y - self.y) <= self.radius
     }
 
     /// The working pixels around the circle: left, top, right, bottom (one past the end).
