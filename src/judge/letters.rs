@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::grid::{Grid, Mask};
+use super::grid::{Grid, Mask, between, mean_colour};
 use super::look::Ground;
 use super::paint::tint;
 use super::regions::depth;
@@ -192,23 +192,10 @@ impl Ink {
         let mut samples = [0.0; POINTS];
         for (i, sample) in samples.iter_mut().enumerate() {
             let (u, v) = point(i);
-            *sample = self.at(middle + u * line.height, line.y + v * line.height);
+            let at = (middle + u * line.height, line.y + v * line.height);
+            *sample = between(&self.coverage, self.width, at);
         }
         normalised(samples)
-    }
-
-    /// Coverage between pixel middles.
-    fn at(&self, x: f32, y: f32) -> f32 {
-        let (x, y) = (x - 0.5, y - 0.5);
-        let (column, row) = (x.floor(), y.floor());
-        let (fx, fy) = (x - column, y - row);
-        let get = |c: f32, r: f32| {
-            let inside = c >= 0.0 && r >= 0.0 && c < self.width as f32 && r < self.height as f32;
-            if inside { self.coverage[r as usize * self.width + c as usize] } else { 0.0 }
-        };
-        let top = get(column, row) * (1.0 - fx) + get(column + 1.0, row) * fx;
-        let bottom = get(column, row + 1.0) * (1.0 - fx) + get(column + 1.0, row + 1.0) * fx;
-        top * (1.0 - fy) + bottom * fy
     }
 
     /// The box of the ink with its sides placed within pixels by the coverage there.
@@ -240,18 +227,6 @@ fn strongest(ground: &Ground) -> Mask {
         *on &= s >= limit;
     }
     strong
-}
-
-fn mean_colour(grid: &Grid, mask: &Mask) -> [f32; 3] {
-    let mut sum = [0.0; 3];
-    let mut n: f32 = 0.0;
-    for at in mask.pixels() {
-        n += 1.0;
-        for (s, v) in sum.iter_mut().zip(grid.rgb[at]) {
-            *s += v;
-        }
-    }
-    sum.map(|s| s / n.max(1.0))
 }
 
 /// A sample's place in letter heights from the letter's middle.

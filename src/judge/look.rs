@@ -28,6 +28,10 @@ pub fn look(image: &RgbImage) -> Seen {
         light: Some(light(&ground.backdrop)),
         ..Seen::default()
     };
+    seen.fingers = hand::fingers(&ground.calm, &ground.mask, &ground.strength, ground.noise);
+    if seen.fingers.is_some() {
+        return seen;
+    }
     if letters::are_strokes(&ground.mask) {
         seen.word = letters::read(&ground.calm, &ground, image.dimensions());
         if seen.word.is_some() {
@@ -36,19 +40,16 @@ pub fn look(image: &RgbImage) -> Seen {
     }
     let found = candidates(&grid, &ground);
     if explained(&found) < SOLID {
-        seen.fingers = hand::fingers(&ground.calm, &ground.mask);
-        if seen.fingers.is_none() {
-            seen.word = letters::read(&ground.calm, &ground, image.dimensions());
-        }
+        seen.word = letters::read(&ground.calm, &ground, image.dimensions());
     }
-    if seen.fingers.is_none() && seen.word.is_none() {
+    if seen.word.is_none() {
         seen.objects = objects(found, &grid, &ground, image.dimensions());
     }
     seen
 }
 
 /// Part of the marks' difference from the background from which they are solids beyond doubt;
-/// below it they may be a hand or letters.
+/// below it they may be letters.
 const SOLID: f32 = 0.80;
 
 /// Part of the difference from the background that all solids together explain.
