@@ -138,7 +138,8 @@ impl Calibration {
         (self.mask_overlap.1 > 0).then(|| self.mask_overlap.0 / self.mask_overlap.1 as f64)
     }
 
-    fn merge(mut self, other: Calibration) -> Calibration {
+    /// The outcome over the images of both.
+    pub fn merge(mut self, other: Calibration) -> Calibration {
         self.images += other.images;
         for (kind, rate) in other.own {
             self.own.entry(kind).or_default().merge(rate);

@@ -254,11 +254,11 @@ fn draw(
 }
 
 /// One of some values, all alike.
-fn any<T: Copy>(rng: &mut ChaCha8Rng, values: &[T]) -> Option<T> {
+pub(super) fn any<T: Copy>(rng: &mut ChaCha8Rng, values: &[T]) -> Option<T> {
     values.choose(rng).copied()
 }
 
-fn free_object(rng: &mut ChaCha8Rng) -> Option<Object> {
+pub(super) fn free_object(rng: &mut ChaCha8Rng) -> Option<Object> {
     const FINISHES: [(Finish, u32); 3] =
         [(Finish::Plain, 70), (Finish::Striped, 15), (Finish::Dotted, 15)];
     let size = any(rng, Size::ALL)?;
@@ -346,9 +346,6 @@ fn alike_objects(rng: &mut ChaCha8Rng, split: Split) -> Option<Content> {
 fn draw_word(rng: &mut ChaCha8Rng, split: Split) -> Option<Written> {
     /// Part of the words that are random letters, so that spelling has to be learned.
     const RANDOM: f64 = 0.35;
-    const GREATEST_HEIGHT: f32 = 0.34;
-    /// Part of the image width that a word may take.
-    const ROOM: f32 = 0.92;
     let text = match split {
         Split::HeldOutWords => splits::cells().words.choose(rng)?.clone(),
         _ if rng.random_bool(RANDOM) => {
@@ -357,19 +354,34 @@ fn draw_word(rng: &mut ChaCha8Rng, split: Split) -> Option<Written> {
         }
         _ => any(rng, WORDS)?.to_owned(),
     };
+    lay_word(rng, text, None)
+}
+
+/// A word in letters that fit the image, of a drawn colour unless one is given.
+pub(super) fn lay_word(
+    rng: &mut ChaCha8Rng,
+    text: String,
+    colour: Option<Colour>,
+) -> Option<Written> {
+    const GREATEST_HEIGHT: f32 = 0.34;
+    /// Part of the image width that a word may take.
+    const ROOM: f32 = 0.92;
     let advance = text.len() as f32 * WORD_ADVANCE;
     let height = (ROOM / advance).min(GREATEST_HEIGHT) * rng.random_range(0.86..=1.0);
     let slack = (0.5 * (ROOM - advance * height)).clamp(0.0, 0.08);
     Some(Written {
         text,
-        colour: any(rng, Colour::ALL)?,
+        colour: match colour {
+            Some(colour) => colour,
+            None => any(rng, Colour::ALL)?,
+        },
         x: 0.5 + slack * rng.random_range(-1.0..=1.0),
         y: rng.random_range(0.36..=0.64),
         height,
     })
 }
 
-fn draw_hand(rng: &mut ChaCha8Rng) -> Hand {
+pub(super) fn draw_hand(rng: &mut ChaCha8Rng) -> Hand {
     Hand {
         fingers: rng.random_range(0..=MAX_FINGERS),
         x: rng.random_range(0.42..=0.58),

@@ -15,6 +15,7 @@
 //! heights are fractions of the image width (images are square).
 
 mod caption;
+mod compose;
 mod expectation;
 mod generate;
 mod layout;
@@ -25,6 +26,7 @@ mod scene;
 pub mod splits;
 mod written;
 
+pub use compose::{ComposeError, compose};
 pub use expectation::{
     BackgroundPhrase, Expectations, FingersPhrase, LightPhrase, Mismatch, ObjectPhrase,
     RelationPhrase, Role, Word, WrittenPhrase,

@@ -1,0 +1,219 @@
+//! `probe failures`: generates images of prompts the world understands, and judges them.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use super::output::{OutputArgs, bar, note};
+use super::run_model::{ModelArgs, manifest};
+use crate::figure::encode_png;
+use crate::judge;
+use crate::measure::Proportion;
+use crate::measure::interval::DEFAULT_CONFIDENCE;
+use crate::pipeline::{Request, generate};
+use crate::run::{RunFolder, digest_bytes};
+use crate::sampler::SamplerKind;
+use crate::table::{ImageRow, JudgementRow, JudgementSummaryRow, frame, write_parquet};
+use crate::world::{self, Category, Generator, Mix, Sample, Split};
+
+const EXAMPLES: &str = "\
+Examples:
+  probe failures                              # 50 prompts of every category
+  probe failures --category relation --count 200
+  probe failures --model runs/shapes --count 500 --format md
+
+Prompts are drawn from the world with a seed of their own, so that training never saw their
+scenes; shares come with 95 % Wilson intervals. The images, the judge's reasons and the table
+are kept in the run's folder.";
+
+/// Judge a model's images of prompts the world understands.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Prompts of each category
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    count: u64,
+    /// Categories, all if none is given: one-object, two-objects, relation, count, word, hand
+    #[arg(long = "category", value_name = "NAME", value_parser = category)]
+    categories: Vec<Category>,
+    /// Seed of prompts and noise
+    #[arg(long, value_name = "N", default_value_t = 1_000_003)]
+    seed: u64,
+    /// Sampling steps
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    steps: usize,
+    /// Guidance scale
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    guidance: f64,
+    /// Images generated at once
+    #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    batch: u64,
+}
+
+fn category(name: &str) -> Result<Category, String> {
+    let names: Vec<_> = Category::ALL.iter().map(|c| c.name()).collect();
+    let found = Category::ALL.iter().copied().find(|c| c.name() == name);
+    found.ok_or_else(|| format!("choose from {}", names.join(", ")))
+}
+
+/// One judged image.
+struct Judged {
+    category: &'static str,
+    verdict: judge::Verdict,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<u8> {
+    let model = args.model.open()?;
+    let categories =
+        if args.categories.is_empty() { Category::ALL.to_vec() } else { args.categories.clone() };
+    let samples = prompts(&categories, args.count, args.seed);
+    let all = request(&args, &model, &samples);
+    all.check(&model)?;
+    let mut manifest = manifest("failures", &args.model, &model, &all);
+    manifest.world_version = Some(world::VERSION.to_string());
+    manifest.judge_version = Some(format!("{} {}", judge::NAME, judge::VERSION));
+    manifest.schemas = crate::table::versions();
+    let spec = format!(
+        "kind = \"failures\"\nversion = 1\nmodel = {:?}\ncount = {}\nseed = {}\nsteps = {}\nguidance = {:?}\ncategory = {:?}\n",
+        args.model.model,
+        args.count,
+        args.seed,
+        args.steps,
+        args.guidance,
+        categories.iter().map(|c| c.name()).collect::<Vec<_>>()
+    );
+    let folder = RunFolder::create(&args.output.out, "failures", &spec)?;
+
+    let bar = bar(samples.len() as u64, "images");
+    let (mut judged, mut rows, mut images) = (Vec::new(), Vec::new(), Vec::new());
+    for batch in samples.chunks(args.batch as usize) {
+        let made = generate(&model, &request(&args, &model, batch), None, &mut |_, _| {})?;
+        for (sample, image) in batch.iter().zip(&made.images) {
+            let number = judged.len() as u32;
+            let expectations = world::parse(&sample.caption)?;
+            let verdict = judge::judge(image, &expectations);
+            let file = format!("images/{number:05}.png");
+            let png = encode_png(image)?;
+            folder.write(&file, &png)?;
+            images.push(ImageRow {
+                sample: number,
+                prompt: sample.caption.clone(),
+                seed: sample.index,
+                file,
+                sha256: digest_bytes(&png),
+            });
+            rows.extend(judgement_rows(number, sample, &verdict));
+            judged.push(Judged { category: group(sample), verdict });
+        }
+        bar.inc(batch.len() as u64);
+    }
+    bar.finish_and_clear();
+
+    let mut summary = frame(summarise(&judged)?)?;
+    write_parquet::<ImageRow>(&mut frame(images)?, &folder.path("tables/images.parquet")?)?;
+    write_parquet::<JudgementRow>(&mut frame(rows)?, &folder.path("tables/judgement.parquet")?)?;
+    let path = folder.path("tables/judgement_summary.parquet")?;
+    write_parquet::<JudgementSummaryRow>(&mut summary, &path)?;
+    let at = folder.finish(manifest)?;
+    args.output.format.print(&summary)?;
+    note(&format!("images, reasons and tables: {}", at.display()));
+    Ok(0)
+}
+
+/// Prompts never seen in training: another seed, and cells of the training split.
+fn prompts(categories: &[Category], count: u64, seed: u64) -> Vec<Sample> {
+    categories
+        .iter()
+        .flat_map(|&category| {
+            let generator = Generator::new(seed, Mix::only(category), Split::Train);
+            (0..count).map(move |i| generator.sample(i)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn request(
+    args: &Args,
+    model: &crate::model::checkpoint::DiffusionModel,
+    samples: &[Sample],
+) -> Request {
+    Request {
+        prompts: samples.iter().map(|s| s.caption.clone()).collect(),
+        negative: String::new(),
+        seeds: samples.iter().map(|s| args.seed.wrapping_add(s.index)).collect(),
+        steps: args.steps,
+        sampler: SamplerKind::Ddim,
+        guidance: args.guidance,
+        height: model.native_size(),
+        width: model.native_size(),
+        init_latents: None,
+    }
+}
+
+/// The row of the summary that a sample belongs to: its category, counts in two groups.
+fn group(sample: &Sample) -> &'static str {
+    const FEW: usize = 4;
+    match sample.category {
+        Category::Count if sample.scene.objects().len() <= FEW => "count 1–4",
+        Category::Count => "count 5–6",
+        other => other.name(),
+    }
+}
+
+fn judgement_rows(number: u32, sample: &Sample, verdict: &judge::Verdict) -> Vec<JudgementRow> {
+    let row = |a: &judge::AtomVerdict| JudgementRow {
+        sample: number,
+        prompt: sample.caption.clone(),
+        seed: sample.index,
+        category: sample.category.name().to_owned(),
+        atom: a.atom.to_string(),
+        kind: a.atom.kind().to_owned(),
+        expected: a.expected.clone(),
+        found: Some(a.found.clone()),
+        holds: Some(a.holds),
+        reason: a.reason.clone(),
+        judge: judge::NAME.to_owned(),
+        judge_version: judge::VERSION.to_string(),
+    };
+    verdict.atoms.iter().map(row).collect()
+}
+
+/// Per category: everything right, and each kind of atom.
+fn summarise(judged: &[Judged]) -> Result<Vec<JudgementSummaryRow>> {
+    const EVERYTHING: &str = "everything";
+    let mut outcomes: BTreeMap<(&str, usize, &str), Vec<bool>> = BTreeMap::new();
+    for image in judged {
+        let mut add = |place, kind, holds| {
+            outcomes.entry((image.category, place, kind)).or_default().push(holds);
+        };
+        add(0, EVERYTHING, image.verdict.holds());
+        for (i, kind) in judge::Atom::KINDS.iter().enumerate() {
+            let mut of_kind =
+                image.verdict.atoms.iter().filter(|a| a.atom.kind() == *kind).peekable();
+            if of_kind.peek().is_some() {
+                add(i + 1, kind, of_kind.all(|a| a.holds));
+            }
+        }
+    }
+    outcomes
+        .into_iter()
+        .map(|((category, _, kind), holds)| {
+            let share = Proportion::of(holds)?;
+            let interval = share.wilson(DEFAULT_CONFIDENCE)?;
+            Ok(JudgementSummaryRow {
+                category: category.to_owned(),
+                kind: kind.to_owned(),
+                images: share.trials() as u32,
+                right: share.successes() as u32,
+                share: share.rate(),
+                low: interval.low,
+                high: interval.high,
+                judge: format!("{} {}", judge::NAME, judge::VERSION),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,281 @@
+//! `probe forward`: the forward process in closed form, x_t = √ᾱ x0 + √(1 − ᾱ) ε.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use image::RgbImage;
+use tch::Tensor;
+
+use super::output::{OutputArgs, note, seed_value};
+use super::run_model::quoted;
+use super::steps;
+use super::world::caption_image;
+use crate::figure::{
+    self, Axis, Curve, CurveChart, CurvePoint, Figure, FilmStrip, Tile, encode_png, format_number,
+};
+use crate::model::checkpoint::ModelFiles;
+use crate::pipeline::{from_images, to_images};
+use crate::report::{Picture, Report, Rerun, Section};
+use crate::run::{Manifest, RunFolder, digest_bytes};
+use crate::sampler::{NoiseSource, Schedule, SchedulerConfig, add_noise};
+use crate::table::{self, ImageRow, Row, ScheduleRow};
+
+const EXAMPLES: &str = "\
+The schedule is the model's; the image is noised as it is, in pixels scaled to [-1, 1]. The run
+folder holds the schedule as a table, its curves, the noised images and a report; the schedule
+at the timesteps shown goes to stdout. Only the model's scheduler config is read.
+
+Examples:
+  probe forward
+  probe forward --prompt \"three green cones\" --timesteps 0,250,500,750,999
+  probe forward --image photo.png --timesteps 100-104 --format json";
+
+/// The forward process: noise an image, show schedule and signal-to-noise ratio.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// PNG image to noise
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    image: Option<PathBuf>,
+    /// Caption of the world; its scene is rendered and noised
+    #[arg(long, default_value = "red ball left of blue cube")]
+    prompt: String,
+    /// Side of the rendered scene in pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = 128, value_parser = clap::value_parser!(u32).range(16..=2048))]
+    size: u32,
+    /// Timesteps to show, such as 0,250,500-503; 0 is the least noisy [default: eight of them]
+    #[arg(long, visible_alias = "at-steps", value_name = "LIST")]
+    timesteps: Option<String>,
+    /// Seed of scene and noise
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Model whose schedule it is: `shapes` (built in), or a folder in diffusers layout
+    #[arg(long, value_name = "shapes|DIR", default_value = "shapes")]
+    model: String,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Frames of the film strip where no timesteps are named.
+const DEFAULT_FRAMES: usize = 8;
+/// Most frames: each is written as an image and shown in the report.
+const MOST_FRAMES: usize = 100;
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<u8> {
+    let config: SchedulerConfig =
+        ModelFiles::find(&args.model)?.json("scheduler/scheduler_config.json")?;
+    let schedule = Schedule::new(&config)?;
+    let shown = timesteps(args.timesteps.as_deref(), schedule.len())?;
+    let image = match &args.image {
+        Some(path) => read_image(path)?,
+        None => caption_image(&args.prompt, args.seed, args.size as usize)?,
+    };
+    let spec = args.spec()?;
+    let folder = RunFolder::create(&args.output.out, "forward", &spec)?;
+    let noised = noised(&image, &schedule, &shown, args.seed);
+    let rows: Vec<ScheduleRow> = (0..schedule.len()).map(|t| row(&schedule, t)).collect();
+
+    write_tables(&folder, &args, &rows, &shown, &noised)?;
+    let figures = Figures::new(&rows, &shown, &image, &noised);
+    figures.write(&folder)?;
+    let report = report(&args, &config, &figures, &spec)?;
+    folder.write("report.html", report.to_html()?.as_bytes())?;
+    let mut manifest = Manifest::new("forward");
+    manifest.schemas = [ScheduleRow::TABLE, ImageRow::TABLE]
+        .map(|table| (table.name.to_owned(), table.version))
+        .into();
+    if args.image.is_none() {
+        manifest.world_version = Some(crate::world::VERSION.to_string());
+        manifest.set_prompts(vec![args.prompt.clone()]);
+    }
+    note(&folder.finish(manifest)?.display().to_string());
+    args.output.format.print(&table::frame(shown.iter().map(|&t| rows[t].clone()))?)?;
+    Ok(0)
+}
+
+/// The timesteps to show, least noisy first.
+fn timesteps(list: Option<&str>, count: usize) -> Result<Vec<usize>> {
+    let last = count - 1;
+    let Some(list) = list else {
+        let frames = DEFAULT_FRAMES.min(count);
+        return Ok((0..frames).map(|i| i * last / (frames - 1).max(1)).collect());
+    };
+    let shown = steps::parse(list, last, "timestep")?;
+    if shown.len() > MOST_FRAMES {
+        bail!("{} timesteps: name at most {MOST_FRAMES}, as in 0,{},{last}", shown.len(), last / 2);
+    }
+    Ok(shown.into_iter().collect())
+}
+
+fn read_image(path: &std::path::Path) -> Result<RgbImage> {
+    let remedy = || format!("{}: cannot be read as a PNG image", path.display());
+    let image = image::ImageReader::open(path).with_context(remedy)?;
+    Ok(image.with_guessed_format().with_context(remedy)?.decode().with_context(remedy)?.to_rgb8())
+}
+
+/// The image at each of the timesteps, with the same noise: ε is drawn once, as in the closed
+/// form, so that neighbouring frames differ by ᾱ alone.
+fn noised(image: &RgbImage, schedule: &Schedule, shown: &[usize], seed: u64) -> Vec<RgbImage> {
+    let x0 = from_images(std::slice::from_ref(image));
+    let eps = NoiseSource::new(&[seed]).draw(&x0.size()[1..]);
+    let at = |&t: &usize| {
+        let alpha_bar = Tensor::from_slice(&[schedule.alpha_bar(t as i64) as f32]);
+        to_images(&add_noise(&x0, &eps, &alpha_bar))
+    };
+    shown.iter().flat_map(at).collect()
+}
+
+fn row(schedule: &Schedule, t: usize) -> ScheduleRow {
+    let timestep = t as i64;
+    ScheduleRow {
+        timestep: t as u32,
+        beta: schedule.beta(timestep),
+        alpha_bar: schedule.alpha_bar(timestep),
+        sigma: schedule.sigma(timestep),
+        snr: schedule.snr(timestep),
+        log_snr: schedule.snr(timestep).ln(),
+    }
+}
+
+fn write_tables(
+    folder: &RunFolder,
+    args: &Args,
+    rows: &[ScheduleRow],
+    shown: &[usize],
+    noised: &[RgbImage],
+) -> Result<()> {
+    let path = folder.path("tables/schedule.parquet")?;
+    table::write_parquet::<ScheduleRow>(&mut table::frame(rows.to_vec())?, &path)?;
+    let mut images = Vec::new();
+    for (sample, (t, image)) in shown.iter().zip(noised).enumerate() {
+        let file = format!("images/t{t:04}.png");
+        let png = encode_png(image)?;
+        folder.write(&file, &png)?;
+        images.push(ImageRow {
+            sample: sample as u32,
+            prompt: args.source(),
+            seed: args.seed,
+            sha256: digest_bytes(&png),
+            file,
+        });
+    }
+    let path = folder.path("tables/images.parquet")?;
+    Ok(table::write_parquet::<ImageRow>(&mut table::frame(images)?, &path)?)
+}
+
+struct Figures {
+    signal: CurveChart,
+    ratio: CurveChart,
+    strip: FilmStrip,
+}
+
+impl Figures {
+    fn new(rows: &[ScheduleRow], shown: &[usize], image: &RgbImage, noised: &[RgbImage]) -> Self {
+        let curve = |name: &str, of: fn(&ScheduleRow) -> f64| Curve {
+            name: name.into(),
+            points: rows
+                .iter()
+                .map(|row| CurvePoint { x: row.timestep.into(), y: of(row), interval: None })
+                .collect(),
+            control: false,
+        };
+        let chart = |y: Axis, curves| CurveChart {
+            title: String::new(),
+            x: Axis::new("timestep"),
+            y,
+            curves,
+            reference: None,
+        };
+        let signal = chart(
+            Axis::new("share of the variance").range(0.0, 1.0),
+            vec![
+                curve("signal, ᾱ", |row| row.alpha_bar),
+                curve("noise, 1 − ᾱ", |row| 1.0 - row.alpha_bar),
+            ],
+        );
+        let ratio = chart(
+            Axis::new("ln(ᾱ / (1 − ᾱ))"),
+            vec![curve("log signal-to-noise ratio", |row| row.log_snr)],
+        );
+        let frame = |(&t, image): (&usize, &RgbImage)| {
+            let alpha_bar = format_number(rows[t].alpha_bar, 2);
+            Tile::new(format!("t = {t}"), image.clone()).note(format!("ᾱ = {alpha_bar}"))
+        };
+        let mut frames = vec![Tile::new("x0", image.clone()).note("the image")];
+        frames.extend(shown.iter().zip(noised).map(frame));
+        Self { signal, ratio, strip: FilmStrip { title: String::new(), frames } }
+    }
+
+    fn all(&self) -> [(&'static str, &dyn Figure); 3] {
+        [("signal", &self.signal), ("signal-to-noise", &self.ratio), ("noised", &self.strip)]
+    }
+
+    fn write(&self, folder: &RunFolder) -> Result<()> {
+        for (name, figure) in self.all() {
+            let svg = figure.svg(figure::WIDE)?;
+            folder.write(&format!("figures/{name}.svg"), svg.as_str().as_bytes())?;
+            folder.write(&format!("figures/{name}.png"), &figure.png(figure::WIDE)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn report(args: &Args, config: &SchedulerConfig, figures: &Figures, spec: &str) -> Result<Report> {
+    const CAPTIONS: [&str; 3] = [
+        "How the variance divides between signal and noise at each timestep.",
+        "The same as the logarithm of the ratio of the two; at 0 they are equal.",
+        "The image at the timesteps shown, in pixels, with one and the same noise.",
+    ];
+    let mut report = Report::new("What does the forward process leave of an image?");
+    report.maker = format!("probe forward, denoscope {}", env!("CARGO_PKG_VERSION"));
+    report.subtitle = args.source();
+    report
+        .fact("Model", &args.model)
+        .fact("Timesteps", config.num_train_timesteps.to_string())
+        .fact(
+            "β",
+            format!("{} to {}, {:?}", config.beta_start, config.beta_end, config.beta_schedule),
+        )
+        .fact("Seed", args.seed.to_string());
+    let mut section = Section::new("Schedule and images").prose(
+        "The forward process mixes an image `x0` with unit noise `ε` in closed form, \
+         x_t = √ᾱ x0 + √(1 − ᾱ) ε, where ᾱ is the product of 1 − β over the timesteps so far.",
+    );
+    for ((name, figure), caption) in figures.all().into_iter().zip(CAPTIONS) {
+        section = section.picture(Picture::new(name, caption, figure)?);
+    }
+    report.section(section);
+    let words = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
+    let command = std::iter::once("probe".to_owned()).chain(words).collect::<Vec<_>>().join(" ");
+    report.rerun = Some(Rerun { command, spec: spec.to_owned() });
+    Ok(report)
+}
+
+impl Args {
+    /// What is noised.
+    fn source(&self) -> String {
+        match &self.image {
+            Some(path) => path.display().to_string(),
+            None => self.prompt.clone(),
+        }
+    }
+
+    /// What was asked, as it stands in the run folder.
+    fn spec(&self) -> Result<String> {
+        let mut spec = toml::Table::new();
+        spec.insert("kind".into(), "forward".into());
+        spec.insert("version".into(), 1.into());
+        spec.insert("model".into(), self.model.clone().into());
+        match &self.image {
+            Some(path) => spec.insert("image".into(), path.display().to_string().into()),
+            None => spec.insert("prompt".into(), self.prompt.clone().into()),
+        };
+        spec.insert("size".into(), i64::from(self.size).into());
+        spec.insert("seed".into(), seed_value(self.seed));
+        if let Some(list) = &self.timesteps {
+            spec.insert("timesteps".into(), list.clone().into());
+        }
+        Ok(toml::to_string_pretty(&spec)?)
+    }
+}

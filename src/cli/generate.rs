@@ -1,0 +1,99 @@
+//! `probe generate`: images from a prompt.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tch::{Kind, Tensor};
+
+use super::output::{OutputArgs, line};
+use super::run_model::{ModelArgs, SampleArgs, generate_with_bar, manifest, warn_of_cut_words};
+use crate::figure::encode_png;
+use crate::model::parameters::save_tensors;
+use crate::run::{RunFolder, digest_bytes};
+use crate::table::{ImageRow, frame, write_parquet};
+
+const EXAMPLES: &str = "\
+Examples:
+  probe generate --prompt \"a red ball\"
+  probe generate --prompt \"three green cones\" --count 4 --seed 7 --out pictures
+  probe generate --prompt \"a blue ring\" --guidance 1 --steps 50 --sampler ddpm
+  probe generate --prompt \"a red ball\" --model path/to/stable-diffusion-v1-5 --dtype bf16
+
+--save-latents writes the unit noise the run starts from; --init-latents starts from such a
+file, here or in another tool. Attention weights such as (word:1.2) are not interpreted.";
+
+/// Generate images.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    sample: SampleArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Write the unit noise the run starts from: safetensors, one tensor `latents` [n, c, h, w]
+    #[arg(long, value_name = "FILE")]
+    save_latents: Option<PathBuf>,
+    /// Write the denoised latents, before the autoencoder: safetensors, likewise
+    #[arg(long, value_name = "FILE")]
+    save_final_latents: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<u8> {
+    for file in [&args.save_latents, &args.save_final_latents].into_iter().flatten() {
+        check_writable(file)?;
+    }
+    let model = args.model.open()?;
+    let request = args.sample.request(&model)?;
+    warn_of_cut_words(&model, &request)?;
+    let mut manifest = manifest("generate", &args.model, &model, &request);
+    let spec = toml::to_string_pretty(&args.sample.spec("generate", &args.model))?;
+    let folder = RunFolder::create(&args.output.out, "generate", &spec)?;
+    let made = generate_with_bar(&model, &request, None)?;
+
+    let mut rows = Vec::new();
+    for (i, image) in made.images.iter().enumerate() {
+        let file = format!("images/{i:03}.png");
+        let png = encode_png(image)?;
+        folder.write(&file, &png)?;
+        rows.push(ImageRow {
+            sample: i as u32,
+            prompt: request.prompts[i].clone(),
+            seed: request.seeds[i],
+            file,
+            sha256: digest_bytes(&png),
+        });
+    }
+    let mut images = frame(rows)?;
+    write_parquet::<ImageRow>(&mut images, &folder.path("tables/images.parquet")?)?;
+    manifest.schemas = crate::table::versions();
+    let at = folder.finish(manifest)?;
+    for (file, latents) in
+        [(&args.save_latents, &made.init_latents), (&args.save_final_latents, &made.latents)]
+    {
+        if let Some(file) = file {
+            save_latents(file, latents)?;
+        }
+    }
+    match args.output.format.format {
+        super::output::Format::Table => line(&at.display().to_string())?,
+        _ => args.output.format.print(&images)?,
+    }
+    Ok(0)
+}
+
+/// Fails now rather than after the run.
+fn check_writable(file: &Path) -> Result<()> {
+    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::NamedTempFile::new_in(folder).with_context(|| {
+        format!("{}: cannot write there; choose another folder", file.display())
+    })?;
+    Ok(())
+}
+
+fn save_latents(file: &Path, latents: &Tensor) -> Result<()> {
+    let latents = latents.to_kind(Kind::Float);
+    Ok(save_tensors(file, &[("latents".to_owned(), latents)])?)
+}

@@ -1,0 +1,174 @@
+//! The command line: one file a subcommand. The only code that prints.
+//!
+//! Data goes to stdout, all else to stderr. Exit codes: 0 fine, 1 an expectation failed,
+//! 2 usage or run-time error, 130 interrupted; a broken pipe is no error.
+
+#[cfg(feature = "torch")]
+mod attention;
+mod completions;
+mod doctor;
+#[cfg(feature = "torch")]
+mod failures;
+#[cfg(feature = "torch")]
+mod forward;
+#[cfg(feature = "torch")]
+mod generate;
+mod output;
+#[cfg(feature = "torch")]
+mod round_trip;
+#[cfg(feature = "torch")]
+mod run_model;
+mod schema;
+#[cfg(feature = "torch")]
+mod sites;
+mod spec;
+#[cfg(feature = "torch")]
+mod steps;
+#[cfg(feature = "torch")]
+mod tokens;
+#[cfg(feature = "torch")]
+mod trace;
+#[cfg(feature = "torch")]
+mod train;
+mod world;
+
+use std::io::ErrorKind;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  probe attention --prompt \"red ball left of blue cube\"
+  probe generate --prompt \"a large striped green cone\" --count 4 --out pictures
+  probe sites 'up.*.cross.probs'
+  probe trace --prompt \"a red ball\" --sites 'step.x0' --raw x0.safetensors
+  probe doctor
+
+Every command takes --help, with examples of its own.";
+
+/// A scope on text-to-image diffusion models: watch every U-Net block at every timestep, and
+/// measure what the model knows and where it fails.
+#[derive(Debug, Parser)]
+#[command(name = "probe", version, propagate_version = true, after_long_help = EXAMPLES)]
+#[command(help_expected = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Say more on stderr (-v: what is being done, -vv: details)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing on stderr but errors; no progress bars
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Generate images
+    #[cfg(feature = "torch")]
+    Generate(generate::Args),
+    /// Where each word of the prompt looks: maps, scores with controls, a report
+    #[cfg(feature = "torch")]
+    Attention(attention::Args),
+    /// Record any sites of a run: statistics, or whole tensors
+    #[cfg(feature = "torch")]
+    Trace(trace::Args),
+    /// List the places in a model that can be watched
+    #[cfg(feature = "torch")]
+    Sites(sites::Args),
+    /// Show how a prompt is tokenized
+    #[cfg(feature = "torch")]
+    Tokens(tokens::Args),
+    /// The forward process: noise an image, show schedule and signal-to-noise ratio
+    #[cfg(feature = "torch")]
+    Forward(forward::Args),
+    /// Render scenes with captions and masks; calibrate the judge
+    World(world::Args),
+    /// Where a model fails: judge its images of prompts the world understands
+    #[cfg(feature = "torch")]
+    Failures(failures::Args),
+    /// Run a spec: a run written down as TOML
+    Run(spec::RunArgs),
+    /// Check specs without running them
+    Validate(spec::ValidateArgs),
+    /// Describe the tables: columns, units, ranges
+    Schema(schema::Args),
+    /// Train a part of the built-in model
+    #[cfg(feature = "torch")]
+    Train(train::Args),
+    /// Check what denoscope needs: libtorch, devices, fonts, disk
+    Doctor(doctor::Args),
+    /// Print shell completions
+    Completions(completions::Args),
+}
+
+impl Cli {
+    /// Runs the command and turns its outcome into the exit code.
+    pub fn run(self) -> u8 {
+        output::start_logging(self.verbose, self.quiet);
+        watch_for_interrupt();
+        match self.dispatch() {
+            Ok(code) => code,
+            Err(error) if is_broken_pipe(&error) => 0,
+            Err(error) => {
+                let code = if interrupted() { INTERRUPTED_CODE } else { ERROR_CODE };
+                eprintln!("error: {error:#}");
+                code
+            }
+        }
+    }
+
+    fn dispatch(self) -> Result<u8> {
+        match self.command {
+            #[cfg(feature = "torch")]
+            Command::Generate(args) => generate::run(args),
+            #[cfg(feature = "torch")]
+            Command::Attention(args) => attention::run(args),
+            #[cfg(feature = "torch")]
+            Command::Trace(args) => trace::run(args),
+            #[cfg(feature = "torch")]
+            Command::Sites(args) => sites::run(args),
+            #[cfg(feature = "torch")]
+            Command::Tokens(args) => tokens::run(args),
+            #[cfg(feature = "torch")]
+            Command::Forward(args) => forward::run(args),
+            Command::World(args) => world::run(args),
+            #[cfg(feature = "torch")]
+            Command::Failures(args) => failures::run(args),
+            Command::Run(args) => spec::run(args),
+            Command::Validate(args) => spec::validate(args),
+            Command::Schema(args) => schema::run(args),
+            #[cfg(feature = "torch")]
+            Command::Train(args) => train::run(args),
+            Command::Doctor(args) => doctor::run(args),
+            Command::Completions(args) => completions::run(args),
+        }
+    }
+}
+
+const ERROR_CODE: u8 = 2;
+const INTERRUPTED_CODE: u8 = 130;
+
+/// The first Ctrl-C lets the run stop at the next step and clean up; the second kills it.
+fn watch_for_interrupt() {
+    let set = ctrlc::set_handler(|| {
+        if crate::INTERRUPTED.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED_CODE.into());
+        }
+    });
+    if let Err(error) = set {
+        tracing::warn!("Ctrl-C will stop at once: {error}");
+    }
+}
+
+fn interrupted() -> bool {
+    crate::INTERRUPTED.load(std::sync::atomic::Ordering::SeqCst)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = |e: &(dyn std::error::Error + 'static)| {
+        e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
+    };
+    error.chain().any(io)
+}

@@ -1,0 +1,119 @@
+//! How commands speak: tables to stdout, progress and logs to stderr.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use polars::prelude::DataFrame;
+
+use crate::table;
+
+/// How tables are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns
+    #[default]
+    Table,
+    /// One JSON array of objects
+    Json,
+    /// Comma-separated values
+    Csv,
+    /// Markdown
+    Md,
+}
+
+impl Format {
+    fn of_tables(self) -> table::Format {
+        match self {
+            Format::Table => table::Format::Table,
+            Format::Json => table::Format::Json,
+            Format::Csv => table::Format::Csv,
+            Format::Md => table::Format::Markdown,
+        }
+    }
+}
+
+/// Where results go.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Folder for the run's folder
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// How tables are printed.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub struct FormatArgs {
+    /// How tables are printed on stdout
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+impl FormatArgs {
+    /// Prints a table on stdout.
+    pub fn print(&self, frame: &DataFrame) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        table::render(frame, self.format.of_tables(), &mut out)?;
+        Ok(out.flush()?)
+    }
+}
+
+/// Prints a line on stdout.
+pub fn line(text: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+}
+
+/// A seed in a spec: a number, or text where TOML's numbers, which end at 2⁶³, are too small.
+pub fn seed_value(seed: u64) -> toml::Value {
+    i64::try_from(seed).map_or_else(|_| seed.to_string().into(), toml::Value::from)
+}
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Sets what is said on stderr: `PROBE_LOG`, or by `-v` and `-q`.
+pub fn start_logging(verbose: u8, quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn",
+        (_, 1) => "info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PROBE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .try_init();
+    // Already started: another command of the same process (tests) has done it.
+    drop(started);
+}
+
+/// Says something on stderr, unless `--quiet`.
+pub fn note(text: &str) {
+    if !QUIET.load(Ordering::Relaxed) {
+        eprintln!("{text}");
+    }
+}
+
+/// A progress bar on stderr, silent with `--quiet` and where nobody watches.
+pub fn bar(length: u64, unit: &str) -> ProgressBar {
+    let style = format!("{{wide_bar}} {{pos}}/{{len}} {unit} {{msg}} {{elapsed}} <{{eta}}");
+    let bar = ProgressBar::new(length);
+    if QUIET.load(Ordering::Relaxed) {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Ok(style) = ProgressStyle::with_template(&style) {
+        bar.set_style(style);
+    }
+    bar
+}

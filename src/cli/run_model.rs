@@ -1,0 +1,305 @@
+//! The arguments that all commands share that run a model.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use tch::{Cuda, Device, Kind};
+
+use super::output::{bar, seed_value};
+use crate::model::attention::AttentionKernel;
+use crate::model::checkpoint::{DiffusionModel, Placement};
+use crate::model::parameters::WeightFile;
+use crate::model::tokenizer::Tokens;
+use crate::pipeline::{Generation, Request, generate};
+use crate::run::{FileRecord, Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
+use crate::sampler::SamplerKind;
+use crate::tap::Tap;
+
+/// Which model, and where it computes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// `shapes` (built in), or a folder in diffusers layout
+    #[arg(long, value_name = "shapes|DIR", default_value = "shapes")]
+    pub model: String,
+    /// auto, cpu or cuda
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Kind of weights and activations
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
+    /// Attention kernel: explicit everywhere, or only where probabilities are watched
+    #[arg(long, value_enum, default_value_t = AttentionKernel::Auto)]
+    pub attention: AttentionKernel,
+}
+
+/// Kind of weights and activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Dtype {
+    /// 32 bits
+    F32,
+    /// 16 bits with the range of f32
+    Bf16,
+    /// 16 bits (GPUs)
+    F16,
+}
+
+impl Dtype {
+    fn kind(self) -> Kind {
+        match self {
+            Dtype::F32 => Kind::Float,
+            Dtype::Bf16 => Kind::BFloat16,
+            Dtype::F16 => Kind::Half,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::Bf16 => "bf16",
+            Dtype::F16 => "f16",
+        }
+    }
+}
+
+/// The device a name stands for.
+pub fn device(name: &str) -> Result<Device> {
+    let cuda = Cuda::is_available();
+    match name {
+        "auto" | "cuda" if cuda => Ok(Device::Cuda(0)),
+        "auto" | "cpu" => Ok(Device::Cpu),
+        other => {
+            let available = if cuda { "auto, cpu, cuda" } else { "auto, cpu" };
+            bail!("device `{other}` is not available here; available: {available}")
+        }
+    }
+}
+
+impl ModelArgs {
+    /// Opens the model.
+    pub fn open(&self) -> Result<DiffusionModel> {
+        let placement = Placement {
+            device: device(&self.device)?,
+            kind: self.dtype.kind(),
+            kernel: self.attention,
+        };
+        Ok(DiffusionModel::open(&self.model, placement)?)
+    }
+
+    /// What the manifest says of the model.
+    pub fn record(&self, model: &DiffusionModel) -> (ModelRecord, RuntimeRecord) {
+        let runtime = RuntimeRecord {
+            libtorch: crate::LIBTORCH_VERSION.to_owned(),
+            tch: crate::TCH_VERSION.to_owned(),
+            device: format!("{:?}", model.placement.device).to_lowercase(),
+            dtype: self.dtype.name().to_owned(),
+            threads: tch::get_num_threads().max(1) as usize,
+            attention_kernel: match self.attention {
+                AttentionKernel::Auto => "auto".to_owned(),
+                AttentionKernel::Explicit => "explicit".to_owned(),
+            },
+        };
+        let weights = model.weights.iter().cloned().map(|file| FileRecord {
+            path: file.path,
+            bytes: file.bytes,
+            sha256: file.sha256,
+        });
+        (ModelRecord { name: self.model.clone(), weights: weights.collect() }, runtime)
+    }
+}
+
+/// What is drawn, and how.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SampleArgs {
+    /// What to draw
+    #[arg(long)]
+    pub prompt: Option<String>,
+    /// What to steer away from
+    #[arg(long, default_value = "")]
+    pub negative: String,
+    /// Seed of the first image; the others follow
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Images [default: 1, for attention 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub count: Option<u64>,
+    /// Sampling steps
+    #[arg(long, value_name = "N", default_value_t = 25, allow_negative_numbers = true)]
+    pub steps: i64,
+    /// Sampler
+    #[arg(long, value_enum, default_value_t = SamplerKind::Ddim)]
+    pub sampler: SamplerKind,
+    /// Guidance scale s of ε = ε_u + s(ε_c − ε_u); γ = s − 1 in (1+γ)ε_c − γε_u; 1 is none
+    #[arg(long, value_name = "S", default_value_t = 5.0, allow_negative_numbers = true)]
+    pub guidance: f64,
+    /// Image width in pixels [default: the model's own]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
+    pub width: Option<i64>,
+    /// Image height in pixels [default: the model's own]
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
+    pub height: Option<i64>,
+    /// Start from this unit noise: a safetensors file with one tensor `latents` [n, c, h, w]
+    #[arg(long, value_name = "FILE")]
+    pub init_latents: Option<PathBuf>,
+}
+
+impl SampleArgs {
+    /// The prompt.
+    pub fn prompt(&self) -> Result<&str> {
+        self.prompt.as_deref().context("no prompt: say what to draw with --prompt TEXT")
+    }
+
+    /// The request these arguments stand for.
+    pub fn request(&self, model: &DiffusionModel) -> Result<Request> {
+        let native = model.native_size();
+        let seeds: Vec<u64> =
+            (0..self.count.unwrap_or(1)).map(|i| self.seed.wrapping_add(i)).collect();
+        Ok(Request {
+            prompts: vec![self.prompt()?.to_owned(); seeds.len()],
+            negative: self.negative.clone(),
+            seeds,
+            steps: usize::try_from(self.steps).unwrap_or(0),
+            sampler: self.sampler,
+            guidance: self.guidance,
+            height: self.height.unwrap_or(native),
+            width: self.width.unwrap_or(native),
+            init_latents: self.init_latents.as_deref().map(read_latents).transpose()?,
+        })
+    }
+}
+
+/// The one tensor `latents` of a safetensors file.
+fn read_latents(path: &Path) -> Result<Vec<f32>> {
+    let tensors = WeightFile::open(path)?.tensors()?;
+    let latents = tensors.get("latents").with_context(|| {
+        format!("{}: no tensor named `latents`; write one with --save-latents", path.display())
+    })?;
+    let flat = latents.to_kind(Kind::Float).contiguous().view([-1]);
+    Ok(Vec::try_from(flat)?)
+}
+
+/// Warns of words that did not fit the tokenizer.
+pub fn warn_of_cut_words(model: &DiffusionModel, request: &Request) -> Result<()> {
+    if let Some(tokens) = request.check(model)?.first() {
+        warn_of_cut(tokens, model.tokenizer.max_length());
+    }
+    Ok(())
+}
+
+/// Warns of words that did not fit a tokenizer of so many tokens; names the first of them.
+pub(super) fn warn_of_cut(tokens: &Tokens, length: usize) {
+    const NAMED: usize = 8;
+    if tokens.cut.is_empty() {
+        return;
+    }
+    // Start and end token take two of the places.
+    let (room, named) = (length - 2, tokens.cut.len().min(NAMED));
+    let rest = match tokens.cut.len() - named {
+        0 => String::new(),
+        more => format!(" … and {more} more words"),
+    };
+    tracing::warn!(
+        "the prompt has more than {room} tokens; not read: {}{rest}; put what matters first",
+        tokens.cut[..named].join(" ")
+    );
+}
+
+/// Runs a request with a progress bar.
+pub fn generate_with_bar(
+    model: &DiffusionModel,
+    request: &Request,
+    tap: Option<&mut dyn Tap>,
+) -> Result<Generation> {
+    let bar = bar(request.steps as u64, "steps");
+    let result = generate(model, request, tap, &mut |done, _| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    Ok(result?)
+}
+
+/// The manifest of a run of a model.
+pub fn manifest(
+    probe: &str,
+    args: &ModelArgs,
+    model: &DiffusionModel,
+    request: &Request,
+) -> Manifest {
+    let mut manifest = Manifest::new(probe);
+    let (record, runtime) = args.record(model);
+    manifest.model = Some(record);
+    manifest.runtime = Some(runtime);
+    manifest.sampling = Some(SamplingRecord {
+        sampler: request.sampler.label().to_owned(),
+        guidance: Guidance::from_scale(request.guidance),
+        steps: request.steps,
+        seeds: request.seeds.clone(),
+        width: request.width as usize,
+        height: request.height as usize,
+        negative: request.negative.clone(),
+    });
+    manifest.set_prompts(request.prompts.clone());
+    manifest
+}
+
+impl SampleArgs {
+    /// The arguments as a spec that makes the same run again.
+    pub fn spec(&self, kind: &str, model: &ModelArgs) -> toml::Table {
+        let mut spec = toml::Table::new();
+        let mut put = |key: &str, value: toml::Value| {
+            spec.insert(key.to_owned(), value);
+        };
+        put("kind", kind.into());
+        put("version", 1.into());
+        put("model", model.model.clone().into());
+        put("dtype", model.dtype.name().into());
+        if let Some(prompt) = &self.prompt {
+            put("prompt", prompt.clone().into());
+        }
+        if !self.negative.is_empty() {
+            put("negative", self.negative.clone().into());
+        }
+        put("seed", seed_value(self.seed));
+        put("count", (self.count.unwrap_or(1) as i64).into());
+        put("steps", self.steps.into());
+        put("sampler", self.sampler.label().into());
+        put("guidance", self.guidance.into());
+        if let (Some(width), Some(height)) = (self.width, self.height) {
+            put("width", width.into());
+            put("height", height.into());
+        }
+        spec
+    }
+
+    /// The command line that makes the same run again.
+    pub fn command(&self, probe: &str, model: &ModelArgs) -> String {
+        let mut words = vec!["probe".to_owned(), probe.to_owned()];
+        let mut add =
+            |flag: &str, value: String| words.extend([format!("--{flag}"), quoted(&value)]);
+        add("prompt", self.prompt.clone().unwrap_or_default());
+        if !self.negative.is_empty() {
+            add("negative", self.negative.clone());
+        }
+        add("model", model.model.clone());
+        add("seed", self.seed.to_string());
+        add("count", self.count.unwrap_or(1).to_string());
+        add("steps", self.steps.to_string());
+        add("sampler", self.sampler.label().to_owned());
+        add("guidance", self.guidance.to_string());
+        for (flag, size) in [("width", self.width), ("height", self.height)] {
+            if let Some(size) = size {
+                add(flag, size.to_string());
+            }
+        }
+        words.join(" ")
+    }
+}
+
+/// A word as a POSIX shell reads it back.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

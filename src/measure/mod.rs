@@ -1,0 +1,33 @@
+//! Pure maths on attention maps, masks, scores and images: no tensors of the model, no tables.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`map`] | where a map puts its weight: mass, entropy, centroid, peak |
+//! | [`resize`] | a map at another resolution, exactly as PyTorch's `interpolate` gives it |
+//! | [`daam`] | many maps (steps, layers, heads) as one map per token |
+//! | [`localisation`] | whether a map lies on a region: AUROC, precision, IoU, pointing … |
+//! | [`interval`] | a mean or a rate with its interval |
+//! | [`bootstrap`] | intervals by resampling prompts, with a seed |
+//! | [`permutation`] | controls and exact-by-resampling p-values |
+//! | [`image`](mod@image) | how far two images are apart |
+//!
+//! Maps are row-major `[height, width]` arrays of `f32`; results are `f64`. A number that does
+//! not exist (an empty region, a map of zeros) is an [`Undefined`] with its reason, never a
+//! silent 0 or NaN.
+
+pub mod bootstrap;
+pub mod daam;
+mod error;
+pub mod image;
+pub mod interval;
+pub mod localisation;
+pub mod map;
+pub mod permutation;
+pub mod record;
+pub mod resize;
+
+pub use bootstrap::Bootstrap;
+pub use error::Undefined;
+pub use interval::{Estimate, Proportion};
+pub use localisation::Localisation;
+pub use map::{MapSummary, Peak, Point};

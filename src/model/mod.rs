@@ -1,0 +1,12 @@
+//! The parts of a latent diffusion model, laid out as in a diffusers checkpoint.
+
+pub mod attention;
+pub mod checkpoint;
+pub mod clip;
+pub mod config;
+pub mod layers;
+pub mod parameters;
+pub mod resnet;
+pub mod tokenizer;
+pub mod unet;
+pub mod vae;

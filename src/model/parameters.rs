@@ -1,0 +1,462 @@
+//! Where a model's numbers come from: a checkpoint file (memory-mapped safetensors) or a
+//! fresh random start. A module asks for its tensors through a [`Scope`], by the names of a
+//! diffusers checkpoint, so there is no table of renamed keys.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use tch::{Device, Kind, Tensor};
+
+use crate::site::{Axis, Site, SiteId, Sites};
+
+/// How a parameter starts when there is no checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub enum Init {
+    /// All zeros.
+    Zeros,
+    /// All ones.
+    Ones,
+    /// A constant.
+    Constant(f64),
+    /// Normal with this standard deviation.
+    Normal(f64),
+    /// Uniform in ±1/√fan_in, PyTorch's default for linear and convolution layers.
+    FanIn(i64),
+}
+
+/// What is wrong with one tensor of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// The architecture needs it, the file has it not.
+    Missing {
+        /// Name in the file.
+        name: String,
+        /// Shape the architecture needs.
+        expected: Vec<i64>,
+    },
+    /// Another shape than the config says.
+    Shape {
+        /// Name in the file.
+        name: String,
+        /// Shape by the config.
+        expected: Vec<i64>,
+        /// Shape in the file.
+        got: Vec<i64>,
+    },
+    /// A dtype that weights cannot have here.
+    Dtype {
+        /// Name in the file.
+        name: String,
+        /// Dtype in the file.
+        got: String,
+    },
+    /// NaN or infinite numbers.
+    NotFinite {
+        /// Name in the file.
+        name: String,
+    },
+    /// In the file, but not in the architecture.
+    Extra {
+        /// Name in the file.
+        name: String,
+    },
+}
+
+impl Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Mismatch::Missing { name, expected } => {
+                write!(f, "missing `{name}` {expected:?}")
+            }
+            Mismatch::Shape { name, expected, got } => {
+                write!(f, "`{name}` is {got:?}, the config needs {expected:?}")
+            }
+            Mismatch::Dtype { name, got } => write!(f, "`{name}` has dtype {got}"),
+            Mismatch::NotFinite { name } => write!(f, "`{name}` holds NaN or infinity"),
+            Mismatch::Extra { name } => write!(f, "extra `{name}`"),
+        }
+    }
+}
+
+/// Errors of reading or writing weights.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// The file cannot be opened or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not a whole safetensors file.
+    #[error(
+        "{}: not a readable safetensors file ({problem}); it may be truncated or corrupted: \
+         download or copy it again",
+        path.display()
+    )]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// What the reader said.
+        problem: String,
+    },
+    /// The tensors do not fit the config.
+    #[error(
+        "{}: {} tensors do not fit the config beside it:\n  {}",
+        path.display(),
+        problems.len(),
+        shorten(problems)
+    )]
+    Mismatch {
+        /// Which file.
+        path: PathBuf,
+        /// All that is wrong, in one list.
+        problems: Vec<Mismatch>,
+    },
+    /// libtorch refused.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}
+
+fn shorten(problems: &[Mismatch]) -> String {
+    const SHOWN: usize = 12;
+    let mut lines: Vec<String> = problems.iter().take(SHOWN).map(ToString::to_string).collect();
+    if problems.len() > SHOWN {
+        lines.push(format!("… and {} more", problems.len() - SHOWN));
+    }
+    lines.join("\n  ")
+}
+
+/// The learned tensors of one part of a model, by name.
+#[derive(Debug, Default)]
+pub struct Parameters(pub BTreeMap<String, Tensor>);
+
+impl Parameters {
+    /// Tensors in order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Tensor)> {
+        self.0.iter()
+    }
+
+    /// How many numbers they hold.
+    pub fn count(&self) -> i64 {
+        self.0.values().map(|t| t.numel() as i64).sum()
+    }
+
+    /// Writes them as safetensors of the given kind, whole or not at all.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn save(&self, path: &Path, kind: Kind) -> Result<(), WeightsError> {
+        let tensors: Vec<(String, Tensor)> = self
+            .iter()
+            .map(|(name, t)| (name.clone(), t.detach().to_device(Device::Cpu).to_kind(kind)))
+            .collect();
+        save_tensors(path, &tensors)
+    }
+}
+
+/// Writes named tensors as safetensors, beside the target first and then renamed.
+///
+/// # Errors
+/// A folder that cannot be written.
+pub fn save_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), WeightsError> {
+    let io = |source| WeightsError::Io { path: path.to_owned(), source };
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
+        let dtype = match tensor.kind() {
+            Kind::Half => Dtype::F16,
+            Kind::BFloat16 => Dtype::BF16,
+            Kind::Int64 => Dtype::I64,
+            Kind::Double => Dtype::F64,
+            _ => Dtype::F32,
+        };
+        let tensor = if dtype == Dtype::F32 { tensor.to_kind(Kind::Float) } else { tensor };
+        let bytes = bytes_of(&tensor);
+        let shape = tensor.size().iter().map(|&n| n as usize).collect();
+        views.push((name.clone(), dtype, shape, bytes));
+    }
+    let format = |e: safetensors::SafeTensorError| WeightsError::Format {
+        path: path.to_owned(),
+        problem: e.to_string(),
+    };
+    let views = views
+        .iter()
+        .map(|(name, dtype, shape, bytes): &(String, Dtype, Vec<usize>, Vec<u8>)| {
+            safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes)
+                .map(|view| (name.clone(), view))
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(format)?;
+    let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
+    let bytes = safetensors::serialize(views, metadata).map_err(format)?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    std::io::Write::write_all(&mut file, &bytes).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
+    file.persist(path).map_err(|e| io(e.error))?;
+    Ok(())
+}
+
+fn bytes_of(tensor: &Tensor) -> Vec<u8> {
+    let mut bytes = vec![0_u8; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.copy_data_u8(&mut bytes, tensor.numel());
+    bytes
+}
+
+/// The bytes of a weight file: mapped from disk, or built into the program.
+pub enum WeightFile {
+    /// Mapped from this path.
+    Mapped(PathBuf, memmap2::Mmap),
+    /// Embedded, with a name for messages.
+    Embedded(PathBuf, &'static [u8]),
+}
+
+impl WeightFile {
+    /// Maps a safetensors file.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        let io = |source| WeightsError::Io { path: path.to_owned(), source };
+        let file = std::fs::File::open(path).map_err(io)?;
+        // SAFETY: the map is read-only; a file that another process truncates while it is
+        // read is outside what a checkpoint reader can guard against (as for every
+        // memory-mapping loader).
+        #[allow(unsafe_code)]
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
+        Ok(Self::Mapped(path.to_owned(), map))
+    }
+
+    /// Where it is, for messages.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Mapped(path, _) | Self::Embedded(path, _) => path,
+        }
+    }
+
+    /// The whole content.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(_, map) => map,
+            Self::Embedded(_, bytes) => bytes,
+        }
+    }
+
+    /// All tensors, as they are.
+    ///
+    /// # Errors
+    /// Not a whole safetensors file.
+    pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>, WeightsError> {
+        let format =
+            |problem: String| WeightsError::Format { path: self.path().to_owned(), problem };
+        let file = SafeTensors::deserialize(self.bytes()).map_err(|e| format(e.to_string()))?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in file.tensors() {
+            let kind = kind_of(view.dtype())
+                .ok_or_else(|| format(format!("`{name}` has dtype {:?}", view.dtype())))?;
+            let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+            tensors.insert(name, Tensor::f_from_data_size(view.data(), &shape, kind)?);
+        }
+        Ok(tensors)
+    }
+}
+
+fn kind_of(dtype: Dtype) -> Option<Kind> {
+    Some(match dtype {
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        Dtype::F32 => Kind::Float,
+        Dtype::F64 => Kind::Double,
+        Dtype::I64 => Kind::Int64,
+        Dtype::I32 => Kind::Int,
+        Dtype::U8 => Kind::Uint8,
+        _ => return None,
+    })
+}
+
+/// Where a [`Scope`] takes its tensors from.
+pub struct Store {
+    source: Option<(PathBuf, RefCell<BTreeMap<String, Tensor>>)>,
+    kind: Kind,
+    device: Device,
+    trainable: bool,
+    taken: RefCell<BTreeMap<String, Tensor>>,
+    problems: RefCell<Vec<Mismatch>>,
+}
+
+impl Store {
+    /// Weights of a checkpoint, cast to `kind` on `device`.
+    ///
+    /// # Errors
+    /// Not a whole safetensors file.
+    pub fn from_file(file: &WeightFile, kind: Kind, device: Device) -> Result<Self, WeightsError> {
+        let source = (file.path().to_owned(), RefCell::new(file.tensors()?));
+        Ok(Self::new(Some(source), kind, device, false))
+    }
+
+    /// Random weights to be trained, f32.
+    pub fn fresh(device: Device) -> Self {
+        Self::new(None, Kind::Float, device, true)
+    }
+
+    /// The weights of a checkpoint, to be trained further, f32.
+    ///
+    /// # Errors
+    /// Not a whole safetensors file.
+    pub fn trainable_from_file(file: &WeightFile, device: Device) -> Result<Self, WeightsError> {
+        let source = (file.path().to_owned(), RefCell::new(file.tensors()?));
+        Ok(Self::new(Some(source), Kind::Float, device, true))
+    }
+
+    fn new(
+        source: Option<(PathBuf, RefCell<BTreeMap<String, Tensor>>)>,
+        kind: Kind,
+        device: Device,
+        trainable: bool,
+    ) -> Self {
+        Self {
+            source,
+            kind,
+            device,
+            trainable,
+            taken: RefCell::default(),
+            problems: RefCell::default(),
+        }
+    }
+
+    /// The scope from which a model part takes its tensors; it declares its sites in `sites`.
+    pub fn root<'a>(&'a self, sites: &'a RefCell<Sites>) -> Scope<'a> {
+        Scope { store: self, sites, path: String::new(), site: String::new() }
+    }
+
+    /// Leaves out tensors of the file that the architecture has no use for (buffers that
+    /// older versions saved).
+    pub fn ignore_extra(&self, is_buffer: impl Fn(&str) -> bool) {
+        if let Some((_, tensors)) = &self.source {
+            tensors.borrow_mut().retain(|name, _| !is_buffer(name));
+        }
+    }
+
+    /// True if the checkpoint has a tensor whose name starts so.
+    pub fn has(&self, prefix: &str) -> bool {
+        let starts = |name: &String| name.starts_with(prefix);
+        self.source.as_ref().is_some_and(|(_, tensors)| tensors.borrow().keys().any(starts))
+    }
+
+    /// What was taken.
+    ///
+    /// # Errors
+    /// Everything missing, extra or of another shape, in one list.
+    pub fn finish(self) -> Result<Parameters, WeightsError> {
+        let mut problems = self.problems.into_inner();
+        if let Some((path, rest)) = self.source {
+            let extra = rest.into_inner().into_keys();
+            problems.extend(extra.map(|name| Mismatch::Extra { name }));
+            if !problems.is_empty() {
+                return Err(WeightsError::Mismatch { path, problems });
+            }
+        }
+        Ok(Parameters(self.taken.into_inner()))
+    }
+
+    fn take(&self, name: String, shape: &[i64], init: Init) -> Tensor {
+        let tensor = match &self.source {
+            Some((_, tensors)) => self.checked(tensors.borrow_mut().remove(&name), &name, shape),
+            None => initial(init, shape, self.device),
+        };
+        let tensor = if self.trainable { tensor.set_requires_grad(true) } else { tensor };
+        self.taken.borrow_mut().insert(name, tensor.shallow_clone());
+        tensor
+    }
+
+    fn checked(&self, found: Option<Tensor>, name: &str, shape: &[i64]) -> Tensor {
+        let name = name.to_owned();
+        let problem = match found {
+            None => Mismatch::Missing { name, expected: shape.to_vec() },
+            Some(t) if t.size() != shape => {
+                Mismatch::Shape { name, expected: shape.to_vec(), got: t.size() }
+            }
+            Some(t) if !t.is_floating_point() => {
+                Mismatch::Dtype { name, got: format!("{:?}", t.kind()) }
+            }
+            Some(t) => {
+                // The sum is finite only if every element is (up to overflow, which f64
+                // rules out for f32 input); it reads the tensor once.
+                if t.sum(Kind::Double).double_value(&[]).is_finite() {
+                    return t.to_device(self.device).to_kind(self.kind);
+                }
+                Mismatch::NotFinite { name }
+            }
+        };
+        self.problems.borrow_mut().push(problem);
+        Tensor::zeros(shape, (self.kind, self.device))
+    }
+}
+
+fn initial(init: Init, shape: &[i64], device: Device) -> Tensor {
+    let options = (Kind::Float, device);
+    match init {
+        Init::Zeros => Tensor::zeros(shape, options),
+        Init::Ones => Tensor::ones(shape, options),
+        Init::Constant(value) => Tensor::full(shape, value, options),
+        Init::Normal(std) => Tensor::randn(shape, options) * std,
+        Init::FanIn(fan_in) => {
+            let bound = 1.0 / (fan_in as f64).sqrt();
+            (Tensor::rand(shape, options) * 2.0 - 1.0) * bound
+        }
+    }
+}
+
+/// A place in the tree of modules: hands out tensors and declares sites under its names.
+#[derive(Clone)]
+pub struct Scope<'a> {
+    store: &'a Store,
+    sites: &'a RefCell<Sites>,
+    path: String,
+    site: String,
+}
+
+impl Scope<'_> {
+    /// The module `path` below this one, known to users as `site`; either may be empty.
+    pub fn at(&self, path: impl Display, site: impl Display) -> Self {
+        Self {
+            store: self.store,
+            sites: self.sites,
+            path: join(&self.path, &path.to_string()),
+            site: join(&self.site, &site.to_string()),
+        }
+    }
+
+    /// The module `path` below this one, without a site name of its own.
+    pub fn below(&self, path: impl Display) -> Self {
+        self.at(path, "")
+    }
+
+    /// A parameter of this module.
+    pub fn tensor(&self, name: &str, shape: &[i64], init: Init) -> Tensor {
+        self.store.take(join(&self.path, name), shape, init)
+    }
+
+    /// Declares a site of this module.
+    pub fn site(&self, name: &str, axes: &[Axis]) -> SiteId {
+        self.sites.borrow_mut().add(Site {
+            name: join(&self.site, name),
+            path: self.path.clone(),
+            axes: axes.to_vec(),
+        })
+    }
+}
+
+fn join(front: &str, back: &str) -> String {
+    match (front.is_empty(), back.is_empty()) {
+        (_, true) => front.to_owned(),
+        (true, _) => back.to_owned(),
+        _ => format!("{front}.{back}"),
+    }
+}

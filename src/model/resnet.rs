@@ -1,0 +1,184 @@
+//! Residual blocks, resampling and the timestep embedding.
+
+use tch::{Kind, Tensor};
+
+use super::layers::{Conv2d, GroupNorm, Linear};
+use super::parameters::Scope;
+use crate::site::{Axis, SiteId};
+use crate::tap::{Cx, TapError};
+
+/// Axes of a feature map at a divisor of the latent grid.
+pub fn map_axes(channels: i64, divisor: i64) -> [Axis; 4] {
+    [Axis::Image, Axis::Channel(channels), Axis::Row(divisor), Axis::Column(divisor)]
+}
+
+/// Axes of a feature map with this many rows and columns for each of the latent grid.
+pub fn fine_axes(channels: i64, times: i64) -> [Axis; 4] {
+    [Axis::Image, Axis::Channel(channels), Axis::FineRow(times), Axis::FineColumn(times)]
+}
+
+/// The sizes of a residual block.
+#[derive(Clone, Copy, Debug)]
+pub struct ResnetShape {
+    /// Channels in and out.
+    pub channels: [i64; 2],
+    /// Channels of the timestep embedding, if the block takes one.
+    pub time: Option<i64>,
+    /// Groups of its norms.
+    pub groups: i64,
+    /// ε of its norms.
+    pub eps: f64,
+    /// Axes of its map.
+    pub axes: [Axis; 4],
+}
+
+/// Two convolutions around which the input is kept, shifted by the timestep.
+#[derive(Debug)]
+pub struct Resnet {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time_emb_proj: Option<Linear>,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    shortcut: Option<Conv2d>,
+    at: SiteId,
+}
+
+impl Resnet {
+    /// Takes its parameters from `scope`.
+    pub fn new(scope: &Scope<'_>, shape: &ResnetShape) -> Self {
+        let [inputs, outputs] = shape.channels;
+        let norm = |name, c| GroupNorm::new(&scope.below(name), shape.groups, c, shape.eps);
+        let time = |c| Linear::new(&scope.below("time_emb_proj"), c, outputs);
+        let shortcut = || Conv2d::one(&scope.below("conv_shortcut"), shape.channels);
+        Self {
+            norm1: norm("norm1", inputs),
+            conv1: Conv2d::three(&scope.below("conv1"), shape.channels),
+            time_emb_proj: shape.time.map(time),
+            norm2: norm("norm2", outputs),
+            conv2: Conv2d::three(&scope.below("conv2"), [outputs, outputs]),
+            shortcut: (inputs != outputs).then(shortcut),
+            at: scope.site("out", &shape.axes),
+        }
+    }
+
+    /// x [n, in, h, w], time [n, channels] → [n, out, h, w].
+    ///
+    /// # Errors
+    /// The tap's own.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        time: Option<&Tensor>,
+        cx: &mut Cx<'_>,
+    ) -> Result<Tensor, TapError> {
+        let mut h = self.conv1.forward(&self.norm1.forward(x).silu());
+        if let (Some(proj), Some(time)) = (&self.time_emb_proj, time) {
+            h = h + proj.forward(&time.silu()).unsqueeze(-1).unsqueeze(-1);
+        }
+        let h = self.conv2.forward(&self.norm2.forward(&h).silu());
+        let kept = self.shortcut.as_ref().map_or_else(|| x.shallow_clone(), |s| s.forward(x));
+        cx.tap(self.at, h + kept)
+    }
+}
+
+/// Halves height and width.
+#[derive(Debug)]
+pub struct Downsample {
+    conv: Conv2d,
+    pad_right_and_bottom: bool,
+}
+
+impl Downsample {
+    /// As the U-Net does it: `padding` on all sides. As the autoencoder does it
+    /// (`padding` 0): one column at the right and one row at the bottom.
+    pub fn new(scope: &Scope<'_>, channels: i64, padding: i64) -> Self {
+        let conv = Conv2d::new(&scope.below("conv"), [channels, channels], 3, 2, padding);
+        Self { conv, pad_right_and_bottom: padding == 0 }
+    }
+
+    /// x [n, c, h, w] → [n, c, h/2, w/2].
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        if self.pad_right_and_bottom {
+            self.conv.forward(&x.constant_pad_nd([0, 1, 0, 1]))
+        } else {
+            self.conv.forward(x)
+        }
+    }
+}
+
+/// Doubles height and width (or brings them to a given size).
+#[derive(Debug)]
+pub struct Upsample {
+    conv: Conv2d,
+}
+
+impl Upsample {
+    /// Takes its parameters from `scope`.
+    pub fn new(scope: &Scope<'_>, channels: i64) -> Self {
+        Self { conv: Conv2d::three(&scope.below("conv"), [channels, channels]) }
+    }
+
+    /// x [n, c, h, w] → [n, c, height, width].
+    pub fn forward(&self, x: &Tensor, [height, width]: [i64; 2]) -> Tensor {
+        self.conv.forward(&x.upsample_nearest2d([height, width], None, None))
+    }
+}
+
+/// Turns a timestep into a vector: sinusoids (Vaswani et al. 2017, section 3.5), then two
+/// linear layers.
+#[derive(Debug)]
+pub struct TimeEmbedding {
+    linear_1: Linear,
+    linear_2: Linear,
+    sinusoids: i64,
+    flip_sin_to_cos: bool,
+    freq_shift: f64,
+    at: SiteId,
+}
+
+impl TimeEmbedding {
+    /// The longest wavelength is 2π times this.
+    const MAX_PERIOD: f64 = 10_000.0;
+
+    /// `sinusoids` numbers in, `channels` out.
+    pub fn new(
+        scope: &Scope<'_>,
+        sinusoids: i64,
+        channels: i64,
+        flip_sin_to_cos: bool,
+        freq_shift: f64,
+    ) -> Self {
+        Self {
+            linear_1: Linear::new(&scope.below("linear_1"), sinusoids, channels),
+            linear_2: Linear::new(&scope.below("linear_2"), channels, channels),
+            sinusoids,
+            flip_sin_to_cos,
+            freq_shift,
+            at: scope.site("embed", &[Axis::Image, Axis::Channel(channels)]),
+        }
+    }
+
+    /// timesteps [n] (f32) → [n, channels], computed in `kind`.
+    ///
+    /// # Errors
+    /// The tap's own.
+    pub fn forward(
+        &self,
+        timesteps: &Tensor,
+        kind: Kind,
+        cx: &mut Cx<'_>,
+    ) -> Result<Tensor, TapError> {
+        let half = self.sinusoids / 2;
+        let places = Tensor::arange(half, (Kind::Float, timesteps.device()));
+        let rate = -Self::MAX_PERIOD.ln() / (half as f64 - self.freq_shift);
+        let angles = timesteps.to_kind(Kind::Float).unsqueeze(1) * (places * rate).exp();
+        let parts = if self.flip_sin_to_cos {
+            [angles.cos(), angles.sin()]
+        } else {
+            [angles.sin(), angles.cos()]
+        };
+        let x = Tensor::cat(&parts, -1).to_kind(kind);
+        cx.tap(self.at, self.linear_2.forward(&self.linear_1.forward(&x).silu()))
+    }
+}

@@ -1,0 +1,124 @@
+//! Where does each word look? Cross-attention maps of a generation, scored against the
+//! objects the words name.
+//!
+//! [`AttentionRun`] is what was captured. [`score`] says whether a word's map lies on its
+//! object, beside a control; [`tables`] are the rows for storage; [`report`] is for people.
+
+mod figures;
+mod maps;
+pub mod report;
+pub mod score;
+pub mod tables;
+
+use image::RgbImage;
+
+use crate::judge::Verdict;
+use crate::measure::record::AttentionRecord;
+use crate::world::{Expectations, Role};
+
+pub use maps::{Detail, Level, WordMaps};
+
+/// A word of the prompt and the tokens it became.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptWord {
+    /// Lower case.
+    pub text: String,
+    /// Positions of its tokens, all occurrences; 0 is the start token.
+    pub positions: Vec<usize>,
+}
+
+/// A word that says something of an object the world knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectWord {
+    /// Lower case.
+    pub text: String,
+    /// What it says.
+    pub role: Role,
+    /// Which phrase of the prompt it belongs to.
+    pub phrase: usize,
+    /// Positions of its tokens, this occurrence alone.
+    pub positions: Vec<usize>,
+}
+
+/// One generated image and what the judge found in it.
+#[derive(Clone, Debug)]
+pub struct JudgedImage {
+    /// Its seed.
+    pub seed: u64,
+    /// The image.
+    pub image: RgbImage,
+    /// The judge's verdict, for prompts the world understands.
+    pub verdict: Option<Verdict>,
+}
+
+/// One token of the prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptToken {
+    /// Number in the vocabulary.
+    pub id: i64,
+    /// The tokenizer's piece.
+    pub piece: String,
+    /// The word it belongs to and that word's number; none for start and end.
+    pub word: Option<(String, usize)>,
+    /// Where the piece stands in the prompt, as a byte range.
+    pub span: (usize, usize),
+}
+
+/// What `probe attention` captured.
+#[derive(Clone, Debug)]
+pub struct AttentionRun {
+    /// Name of the run's folder.
+    pub run: String,
+    /// The prompt.
+    pub prompt: String,
+    /// What the prompt says, if the world understands it.
+    pub expectations: Option<Expectations>,
+    /// The prompt's tokens, start and end included.
+    pub tokens: Vec<PromptToken>,
+    /// The images.
+    pub images: Vec<JudgedImage>,
+    /// Timestep and σ of each step.
+    pub steps: Vec<(f64, f64)>,
+    /// Reduced attention.
+    pub record: AttentionRecord,
+}
+
+impl AttentionRun {
+    /// The prompt's words in order of first appearance, sub-words and occurrences merged.
+    pub fn words(&self) -> Vec<PromptWord> {
+        let mut words: Vec<PromptWord> = Vec::new();
+        for (position, token) in self.tokens.iter().enumerate() {
+            let Some((text, _)) = &token.word else { continue };
+            match words.iter_mut().find(|w| w.text == *text) {
+                Some(word) => word.positions.push(position),
+                None => {
+                    words.push(PromptWord { text: text.clone(), positions: vec![position] });
+                }
+            }
+        }
+        words
+    }
+
+    /// The words that describe objects, one entry an occurrence.
+    pub fn object_words(&self) -> Vec<ObjectWord> {
+        let Some(expectations) = &self.expectations else { return Vec::new() };
+        let mut words = Vec::new();
+        for (phrase, object) in expectations.objects.iter().enumerate() {
+            for word in &object.words {
+                let positions = self.positions_of(word.range.start, word.range.end);
+                let text = self.prompt[word.range.clone()].to_lowercase();
+                if !positions.is_empty() {
+                    words.push(ObjectWord { text, role: word.role, phrase, positions });
+                }
+            }
+        }
+        words
+    }
+
+    /// Positions of the tokens that overlap a byte range of the prompt.
+    fn positions_of(&self, start: usize, end: usize) -> Vec<usize> {
+        let overlaps = |t: &PromptToken| t.word.is_some() && t.span.0 < end && t.span.1 > start;
+        let tokens = self.tokens.iter().enumerate();
+        tokens.filter(|(_, t)| overlaps(t)).map(|(position, _)| position).collect()
+    }
+}

@@ -1,0 +1,382 @@
+//! The report of an attention run, and its findings in sentences.
+
+use super::score::{Scored, mean_auroc, object_name};
+use super::{AttentionRun, Detail, Level, ObjectWord, WordMaps, figures};
+use crate::figure::{ColorMap, Figure, FigureError, WIDE, encode_png};
+use crate::judge;
+use crate::measure::Undefined;
+use crate::measure::localisation::DAAM_THRESHOLD;
+use crate::report::{
+    Block, Cell, Estimate, Explorer, ExplorerImage, ExplorerMap, Fact, Finding, LabelledImage,
+    Picture, Report, Rerun, Scale, Section, StepLabel, Table,
+};
+use crate::table::AlignmentRow;
+
+/// Errors of making the report.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttentionReportError {
+    /// Maps that are no numbers.
+    #[error("the attention maps cannot be shown: {0}")]
+    Maps(#[from] Undefined),
+    /// A figure whose data disagree.
+    #[error(transparent)]
+    Figure(#[from] FigureError),
+}
+
+/// A finding about one word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WordFinding {
+    /// The word.
+    pub word: String,
+    /// Its object, `red ball`.
+    pub object: String,
+    /// Mean AUROC over images; `None` if the judge found the object in no image.
+    pub own: Option<Scored>,
+    /// Mean AUROC of the other objects' words on this object; `None` if there is none.
+    pub control: Option<Scored>,
+    /// Images of the run.
+    pub images: usize,
+}
+
+impl WordFinding {
+    /// In words: `` `red` attends to the red ball: AUROC 0.94 [0.92, 0.96]; control 0.51``.
+    pub fn sentence(&self) -> String {
+        let Self { word, object, images, .. } = self;
+        let Some(own) = &self.own else {
+            return format!("`{word}`: no score, the judge found no {object} in {images} image(s)");
+        };
+        let verb = match own.interval {
+            Some((low, _)) if low > CHANCE => "attends to",
+            Some((_, high)) if high < CHANCE => "attends away from",
+            Some(_) => "may or may not attend to",
+            None if own.mean > CHANCE => "seems to attend to",
+            None => "does not seem to attend to",
+        };
+        let mut text = format!("`{word}` {verb} the {object}: AUROC {}", number(own));
+        if let Some(control) = &self.control {
+            text.push_str(&format!("; control {:.2}", control.mean));
+        }
+        if own.images < *images {
+            text.push_str(&format!("; {} of {images} images show it", own.images));
+        }
+        if own.interval.is_none() {
+            text.push_str("; one image, no interval (use --count)");
+        }
+        text
+    }
+}
+
+const CHANCE: f64 = 0.5;
+/// Images whose maps the explorer holds; more would make the page heavy.
+const EXPLORED_IMAGES: usize = 4;
+/// Bytes the explorer may take in the page.
+const EXPLORER_BYTES: usize = 2_000_000;
+
+fn number(scored: &Scored) -> String {
+    match scored.interval {
+        Some((low, high)) => format!("{:.2} [{low:.2}, {high:.2}]", scored.mean),
+        None => format!("{:.2}", scored.mean),
+    }
+}
+
+fn estimate(scored: &Scored) -> Estimate {
+    match scored.interval {
+        Some((low, high)) => Estimate::within(scored.mean, low, high),
+        None => Estimate::new(scored.mean),
+    }
+}
+
+/// One finding a word, over all layers and steps.
+pub fn findings(run: &AttentionRun, rows: &[AlignmentRow]) -> Vec<WordFinding> {
+    let whole: Vec<&AlignmentRow> =
+        rows.iter().filter(|r| r.site.is_none() && r.step.is_none()).collect();
+    let finding = |word: &ObjectWord| {
+        let object = object_name(run, word.phrase);
+        let of_word = |control: bool| {
+            let rows = whole.iter().copied().filter(|r| {
+                r.word == word.text && r.object == object && r.control.is_some() == control
+            });
+            mean_auroc(rows)
+        };
+        let (own, control) = (of_word(false), of_word(true));
+        WordFinding { word: word.text.clone(), object, own, control, images: run.images.len() }
+    };
+    run.object_words().iter().map(finding).collect()
+}
+
+/// The score of many prompts in words.
+pub fn world_sentence(rows: &[AlignmentRow], prompts: u64) -> String {
+    let mean = |control: bool| mean_auroc(rows.iter().filter(|r| r.control.is_some() == control));
+    let (Some(own), control) = (mean(false), mean(true)) else {
+        return format!("no score: the judge found none of the objects of {prompts} prompts");
+    };
+    let control = control.map_or_else(|| "none".to_owned(), |c| number(&c));
+    format!(
+        "words on their objects: AUROC {}; control (other objects' words) {control}; {} of \
+         {prompts} images have an object to score; 95 % t intervals over images",
+        number(&own),
+        own.images
+    )
+}
+
+/// The figures with their file names, for the run's folder and the report.
+///
+/// # Errors
+/// Maps that are no numbers.
+pub fn figures(
+    run: &AttentionRun,
+    rows: &[AlignmentRow],
+) -> Result<Vec<(String, Box<dyn Figure>)>, Undefined> {
+    let mut all: Vec<(String, Box<dyn Figure>)> = Vec::new();
+    for sample in 0..run.images.len().min(EXPLORED_IMAGES) {
+        let grid = figures::overlays(run, sample)?;
+        all.push((format!("overlay-{sample:03}"), Box::new(grid)));
+    }
+    if rows.iter().any(|r| r.auroc.is_some()) {
+        let timestep = figures::score_by_timestep(run, rows);
+        all.push(("score-by-timestep".to_owned(), Box::new(timestep)));
+        all.push(("score-by-layer".to_owned(), Box::new(figures::score_by_layer(run, rows))));
+    }
+    all.push(("share-by-timestep".to_owned(), Box::new(figures::share_by_timestep(run))));
+    Ok(all)
+}
+
+/// The report.
+///
+/// # Errors
+/// Maps that are no numbers, or figures whose data disagree.
+pub fn report(
+    run: &AttentionRun,
+    rows: &[AlignmentRow],
+    facts: Vec<Fact>,
+    rerun: Rerun,
+) -> Result<Report, AttentionReportError> {
+    let figures = figures(run, rows)?;
+    let picture = |name: &str, caption: String| -> Result<Option<Picture>, FigureError> {
+        let found = figures.iter().find(|(n, _)| n == name);
+        found.map(|(n, figure)| Picture::new(n, caption, figure.as_ref())).transpose()
+    };
+    let mut report = Report::new("Where does each word look?");
+    report.maker = format!("probe attention, denoscope {}", env!("CARGO_PKG_VERSION"));
+    report.subtitle.clone_from(&run.prompt);
+    report.facts = facts;
+    report.cover = cover(run)?;
+    report.sections.push(findings_section(run, rows));
+    report.sections.push(
+        Section::new("Explore")
+            .prose("Choose words, a step and a layer; the map lies over the image.")
+            .with(Block::Explorer(explorer(run)?)),
+    );
+    let mut maps = Section::new("Maps of all words").prose(MAPS_PROSE);
+    for (sample, image) in run.images.iter().enumerate().take(EXPLORED_IMAGES) {
+        let caption = format!(
+            "Image {sample}, seed {}. All layers, heads and steps together, aggregated as DAAM \
+             does. Outlines: the objects the judge found for the word.",
+            image.seed
+        );
+        maps.blocks.extend(
+            picture(&format!("overlay-{sample:03}"), caption)?.map(|p| Block::Picture(Box::new(p))),
+        );
+    }
+    report.sections.push(maps);
+    report.sections.push(when_and_where(run, picture)?);
+    if run.expectations.is_some() {
+        report.sections.push(judge_section(run));
+    }
+    report.sections.push(method_section());
+    report.rerun = Some(rerun);
+    Ok(report)
+}
+
+const MAPS_PROSE: &str = "A word's map is the mean over its tokens of max(0, bicubic(Σ over \
+    steps of the cross-attention probabilities)), averaged over layers and heads (Tang et al. \
+    2023), divided by the number of steps. Each map has a colour scale of its own: compare \
+    places, not brightness, between words.";
+
+fn cover(run: &AttentionRun) -> Result<Vec<LabelledImage>, FigureError> {
+    const SHOWN: usize = 2;
+    run.images
+        .iter()
+        .take(SHOWN)
+        .map(|image| {
+            Ok(LabelledImage {
+                label: run.prompt.clone(),
+                note: format!("seed {}", image.seed),
+                png: encode_png(&image.image)?,
+            })
+        })
+        .collect()
+}
+
+fn findings_section(run: &AttentionRun, rows: &[AlignmentRow]) -> Section {
+    let section = Section::new("Findings");
+    let findings = findings(run, rows);
+    if findings.is_empty() {
+        return section.with(Block::Warning(
+            "The world's judge cannot say where the objects of this prompt are, so the maps are \
+             shown but not scored."
+                .to_owned(),
+        ));
+    }
+    let blocks = findings.iter().map(|f| Finding {
+        sentence: f.sentence(),
+        measure: "AUROC".to_owned(),
+        estimate: f.own.as_ref().map(estimate),
+        control: f.control.as_ref().map(estimate),
+        scale: Some(Scale { low: 0.0, high: 1.0, nothing: Some(CHANCE) }),
+        basis: format!(
+            "n = {} of {} images; 95 % t interval over images; judge {} {}; control: \
+             the other objects' words",
+            f.own.as_ref().map_or(0, |o| o.images),
+            f.images,
+            judge::NAME,
+            judge::VERSION
+        ),
+    });
+    section.with(Block::Findings(blocks.collect())).prose(FINDINGS_PROSE)
+}
+
+const FINDINGS_PROSE: &str = "AUROC is the probability that a pixel of the object has more of \
+    the word's attention than a pixel outside it: 1 is perfect, 0.5 is chance. The control is \
+    the same score for the words of the prompt's other objects, which should not know this one; \
+    well below 0.5, they avoid it.";
+
+fn when_and_where(
+    run: &AttentionRun,
+    picture: impl Fn(&str, String) -> Result<Option<Picture>, FigureError>,
+) -> Result<Section, FigureError> {
+    let n = run.images.len();
+    let interval = if n > 1 { "bands: 95 % t interval over images" } else { "one image, no band" };
+    let mut section = Section::new("When and where");
+    for (name, caption) in [
+        (
+            "score-by-timestep",
+            format!(
+                "Mean AUROC of all object words, one dot a step, all layers; n = {n} image(s), \
+             {interval}. Control: the other objects' words."
+            ),
+        ),
+        (
+            "score-by-layer",
+            format!(
+                "The same by layer, all steps; from the first layer to the last. n = {n} image(s)."
+            ),
+        ),
+        (
+            "share-by-timestep",
+            format!(
+                "Mean probability over positions, layers and {n} image(s). What is missing to 1 \
+             goes to the start and end tokens and the padding."
+            ),
+        ),
+    ] {
+        section.blocks.extend(picture(name, caption)?.map(|p| Block::Picture(Box::new(p))));
+    }
+    Ok(section)
+}
+
+fn judge_section(run: &AttentionRun) -> Section {
+    let mut table = Table {
+        name: "judgement".to_owned(),
+        caption: format!(
+            "What judge {} {} says of each image, from the image alone.",
+            judge::NAME,
+            judge::VERSION
+        ),
+        columns: ["image", "asked", "expected", "found", "holds"].map(str::to_owned).to_vec(),
+        rows: Vec::new(),
+    };
+    for (sample, image) in run.images.iter().enumerate() {
+        for atom in image.verdict.iter().flat_map(|v| &v.atoms) {
+            let holds = if atom.holds { "yes" } else { "no" };
+            table.rows.push(vec![
+                Cell::Text(format!("{sample} (seed {})", image.seed)),
+                Cell::Text(atom.atom.kind().replace('_', " ")),
+                Cell::Text(atom.expected.clone()),
+                Cell::Text(atom.found.clone()),
+                Cell::from(holds),
+            ]);
+        }
+    }
+    Section::new("Does the image show what the prompt says?").with(Block::Table(table))
+}
+
+fn method_section() -> Section {
+    Section::new("How this was measured").prose(format!(
+        "Cross-attention probabilities of the conditional branch were reduced while the model \
+         ran; the explicit attention kernel was used where they were watched. Objects are the \
+         judge's masks of the generated image, not drawn by hand. IoU in the table is taken at \
+         {DAAM_THRESHOLD} of each map's range. The tables in this run's folder hold every \
+         number: `attention`, `alignment`, `judgement`, `tokens`, `images`."
+    ))
+}
+
+fn explorer(run: &AttentionRun) -> Result<Explorer, AttentionReportError> {
+    let images = (0..run.images.len().min(EXPLORED_IMAGES))
+        .map(|sample| explorer_image(run, sample))
+        .collect::<Result<_, _>>()?;
+    let quantity = "attention probability".to_owned();
+    let explorer = Explorer { quantity, colors: ColorMap::default(), images };
+    Ok(explorer.thinned(EXPLORER_BYTES))
+}
+
+fn explorer_image(
+    run: &AttentionRun,
+    sample: usize,
+) -> Result<ExplorerImage, AttentionReportError> {
+    let image = &run.images[sample];
+    let words = run.words();
+    let mut sites = vec!["all layers".to_owned()];
+    sites.extend(run.record.layers.iter().map(|l| figures::short_site(&l.site)));
+    let mut steps = vec![StepLabel::All];
+    let at =
+        |(step, (timestep, _)): (usize, &(f64, f64))| StepLabel::At { step, timestep: *timestep };
+    steps.extend(run.steps.iter().enumerate().map(at));
+    let largest = run.record.layers.iter().map(|l| (l.per_head.dim().3, l.per_head.dim().4)).max();
+    let whole = WordMaps::new(run, sample, largest.unwrap_or((1, 1)), Detail::Full)?;
+    let mut maps = Vec::new();
+    for (w, word) in words.iter().enumerate() {
+        for level in whole.levels() {
+            let (site, step) = match level {
+                Level::Whole => (0, 0),
+                Level::Layer(layer) => (layer + 1, 0),
+                Level::Step(step) => (0, step + 1),
+            };
+            let map = whole.word(level, &word.positions)?;
+            maps.push(explorer_map((w, site, step), map));
+        }
+        for (l, layer) in run.record.layers.iter().enumerate() {
+            for (step, of_step) in layer.per_step.iter().enumerate() {
+                let tokens = of_step.index_axis(ndarray::Axis(0), sample).to_owned();
+                let map = crate::measure::daam::word_map(&tokens, &word.positions)?;
+                maps.push(explorer_map((w, l + 1, step + 1), map));
+            }
+        }
+    }
+    let verdict = image.verdict.as_ref();
+    let phrases = run.expectations.as_ref().map_or(0, |e| e.objects.len());
+    let mask = |p: usize| verdict.and_then(|v| v.mask(p)).map(|mask| (object_name(run, p), mask));
+    Ok(ExplorerImage {
+        title: format!("seed {}", image.seed),
+        png: encode_png(&image.image)?,
+        words: words.into_iter().map(|w| w.text).collect(),
+        sites,
+        heads: vec!["mean of heads".to_owned()],
+        steps,
+        maps,
+        masks: (0..phrases).filter_map(mask).collect(),
+    })
+}
+
+fn explorer_map(
+    (word, site, step): (usize, usize, usize),
+    map: ndarray::Array2<f32>,
+) -> ExplorerMap {
+    let (height, width) = map.dim();
+    let values = map.iter().copied().collect();
+    ExplorerMap { word, site, head: 0, step, height, width, values }
+}
+
+/// Width at which figures are drawn for the run's folder, in pixels of the layout.
+pub const FIGURE_WIDTH: f64 = WIDE;

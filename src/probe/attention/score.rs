@@ -1,0 +1,155 @@
+//! Does a word's map lie on its object? And the control: does another word's map?
+
+use std::collections::BTreeMap;
+
+use ndarray::Array2;
+use rayon::prelude::*;
+
+use super::{AttentionRun, Detail, Level, ObjectWord, WordMaps};
+use crate::measure::interval::DEFAULT_CONFIDENCE;
+use crate::measure::localisation::{DAAM_THRESHOLD, Localisation};
+use crate::measure::{Estimate, Undefined};
+use crate::table::AlignmentRow;
+use crate::world::Role;
+
+/// Name of the control: the maps of the prompt's other words, scored on this word's object.
+pub const PERMUTED_WORDS: &str = "permuted-words";
+
+/// Scores every object word of every image, at every level, with its control.
+///
+/// Images in which the judge found no object for a phrase have no region to score against and
+/// no rows for its words.
+///
+/// # Errors
+/// A record whose maps are no numbers.
+pub fn score(run: &AttentionRun, detail: Detail) -> Result<Vec<AlignmentRow>, Undefined> {
+    let words = run.object_words();
+    if words.is_empty() {
+        return Ok(Vec::new());
+    }
+    let per_image: Vec<Vec<AlignmentRow>> = (0..run.images.len())
+        .into_par_iter()
+        .map(|sample| score_image(run, sample, &words, detail))
+        .collect::<Result<_, _>>()?;
+    Ok(per_image.concat())
+}
+
+fn score_image(
+    run: &AttentionRun,
+    sample: usize,
+    words: &[ObjectWord],
+    detail: Detail,
+) -> Result<Vec<AlignmentRow>, Undefined> {
+    let image = &run.images[sample];
+    let Some(verdict) = &image.verdict else { return Ok(Vec::new()) };
+    let (width, height) = image.image.dimensions();
+    let maps = WordMaps::new(run, sample, (height as usize, width as usize), detail)?;
+    let levels: Vec<Level> = maps.levels().collect();
+    let mut rows = Vec::new();
+    for word in words {
+        let Some(region) = verdict.mask(word.phrase) else { continue };
+        let others = words.iter().filter(|other| other.phrase != word.phrase);
+        let others: Vec<&ObjectWord> = others.collect();
+        for &level in &levels {
+            let own = maps.word(level, &word.positions)?;
+            rows.push(row(run, (sample, word), level, None, (&own, &region)));
+            for other in &others {
+                let map = maps.word(level, &other.positions)?;
+                let control = Some(PERMUTED_WORDS.to_owned());
+                rows.push(row(run, (sample, word), level, control, (&map, &region)));
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn row(
+    run: &AttentionRun,
+    (sample, word): (usize, &ObjectWord),
+    level: Level,
+    control: Option<String>,
+    (map, region): (&Array2<f32>, &Array2<bool>),
+) -> AlignmentRow {
+    let (site, step) = match level {
+        Level::Whole => (None, None),
+        Level::Layer(layer) => (Some(run.record.layers[layer].site.clone()), None),
+        Level::Step(step) => (None, Some(step)),
+    };
+    let scores = Localisation::new(map.view(), region.view(), DAAM_THRESHOLD).ok();
+    let number = |pick: fn(&Localisation) -> Option<f64>| scores.as_ref().and_then(pick);
+    AlignmentRow {
+        run: run.run.clone(),
+        sample: sample as u32,
+        prompt: run.prompt.clone(),
+        word: word.text.clone(),
+        role: role_name(word.role).to_owned(),
+        object: object_name(run, word.phrase),
+        site,
+        step: step.map(|s| s as u32),
+        timestep: step.and_then(|s| run.steps.get(s)).map(|(timestep, _)| *timestep),
+        control,
+        auroc: number(|s| s.auroc.as_ref().ok().copied()),
+        average_precision: number(|s| s.average_precision.as_ref().ok().copied()),
+        iou_tau: number(|s| s.iou.as_ref().ok().copied()),
+        iou_best: number(|s| s.best_iou.as_ref().ok().map(|b| b.iou)),
+        mass_ratio: number(|s| s.mass_ratio.as_ref().ok().copied()),
+        pointing: scores.as_ref().and_then(|s| s.pointing.as_ref().ok().copied()),
+    }
+}
+
+/// What a word does in its phrase, as the table calls it.
+pub fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Noun => "shape",
+        Role::Colour => "colour",
+        Role::Size => "size",
+        Role::Finish => "finish",
+        Role::Count => "count",
+        _ => "other",
+    }
+}
+
+/// The phrase as the prompt has it, without fillers: `red ball`.
+pub fn object_name(run: &AttentionRun, phrase: usize) -> String {
+    let Some(object) = run.expectations.as_ref().and_then(|e| e.objects.get(phrase)) else {
+        return String::new();
+    };
+    let mut words: Vec<_> = object.words.iter().collect();
+    words.sort_by_key(|w| w.range.start);
+    let texts = words.iter().filter_map(|w| run.prompt.get(w.range.clone()));
+    texts.collect::<Vec<_>>().join(" ").to_lowercase()
+}
+
+/// A mean AUROC.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// The mean over rows.
+    pub mean: f64,
+    /// 95 % interval over images (Student's t of their means), if there are two or more.
+    pub interval: Option<(f64, f64)>,
+    /// Images it rests on.
+    pub images: usize,
+}
+
+/// Mean AUROC of the rows: the mean over images of each image's mean, since the words of one
+/// image are not independent. `None` if no row has one.
+pub fn mean_auroc<'a>(rows: impl Iterator<Item = &'a AlignmentRow>) -> Option<Scored> {
+    let mut by_image: BTreeMap<(&str, u32), (f64, f64)> = BTreeMap::new();
+    for row in rows {
+        if let Some(auroc) = row.auroc {
+            let (sum, count) = by_image.entry((&row.prompt, row.sample)).or_default();
+            *sum += auroc;
+            *count += 1.0;
+        }
+    }
+    let means: Vec<f64> = by_image.values().map(|(sum, count)| sum / count).collect();
+    let images = means.len();
+    if images == 0 {
+        return None;
+    }
+    let mean = means.iter().sum::<f64>() / images as f64;
+    let estimate = Estimate::of_mean(&means, DEFAULT_CONFIDENCE).ok();
+    // An AUROC lies within [0, 1], which Student's interval of few images does not know.
+    let interval = estimate.map(|e| (e.low.max(0.0), e.high.min(1.0)));
+    Some(Scored { mean, interval, images })
+}

@@ -1,0 +1,4 @@
+//! Probes: questions asked of a model. Capturing runs the model; what is here turns what was
+//! captured into tables, findings, figures and reports, and needs no libtorch.
+
+pub mod attention;

@@ -1,0 +1,256 @@
+//! A report as one HTML file.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest, Sha256};
+
+use super::{Block, LabelledImage, Report, ReportError, Rerun, blocks};
+use crate::figure::Ink;
+use crate::figure::theme::{self, Theme};
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("explorer.js");
+/// Sections from which on a table of contents helps.
+const CONTENTS_FROM: usize = 3;
+
+/// Renders the whole page.
+pub(super) fn render(report: &Report) -> Result<String, ReportError> {
+    let style = style();
+    let explores = |block: &Block| matches!(block, Block::Explorer(e) if !e.images.is_empty());
+    let script = report.sections.iter().flat_map(|s| &s.blocks).any(explores).then_some(SCRIPT);
+    let anchors = anchors(report);
+    let contents = report.sections.len() >= CONTENTS_FROM;
+    let mut sections = Vec::new();
+    for (number, (section, anchor)) in report.sections.iter().zip(&anchors).enumerate() {
+        let body = blocks::render_all(&section.blocks, number)?;
+        sections.push(html! {
+            section id=(anchor) aria-labelledby={ (anchor) "-h" } {
+                h2 id={ (anchor) "-h" } { (inline(&section.heading)) }
+                (body)
+            }
+        });
+    }
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy(&style, script));
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="referrer" content="no-referrer";
+                @if !report.maker.is_empty() { meta name="generator" content=(report.maker); }
+                title { (report.title) }
+                style { (PreEscaped(&style)) }
+            }
+            body {
+                a.skip href="#content" { "Skip to the content" }
+                (head(report))
+                div.page.with-contents[contents] {
+                    @if contents { (table_of_contents(report, &anchors)) }
+                    main #content tabindex="-1" {
+                        @for section in &sections { (section) }
+                        @if let Some(rerun) = &report.rerun { (run_again(rerun)) }
+                    }
+                }
+                footer { @if !report.maker.is_empty() { p { "Made by " (report.maker) "." } } }
+                @if let Some(script) = script { script { (PreEscaped(script)) } }
+            }
+        }
+    };
+    Ok(page.into_string())
+}
+
+/// The page's rules, with the colours of figures in both themes.
+fn style() -> String {
+    let (light, dark) = (figure_colors(Theme::Light), figure_colors(Theme::Dark));
+    format!("{light}{STYLE}@media screen and (prefers-color-scheme:dark){{{dark}}}")
+}
+
+/// Rules for the figures of a theme, and its series as variables for the explorer.
+fn figure_colors(theme: Theme) -> String {
+    let series: String = (0..theme::SERIES_COUNT)
+        .map(|i| format!("--series-{i}:{};", theme::hex(theme::rgb(Ink::Series(i), theme))))
+        .collect();
+    format!(":root{{{series}}}{}", theme::style_sheet(theme))
+}
+
+/// Nothing may load or run but what this file brings, named by its digest.
+fn policy(style: &str, script: Option<&str>) -> String {
+    let digest = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
+    let script = script.map_or_else(|| "'none'".into(), digest);
+    format!(
+        "default-src 'none'; img-src data:; style-src {}; script-src {script}; base-uri 'none'; form-action 'none'",
+        digest(style)
+    )
+}
+
+fn head(report: &Report) -> Markup {
+    html! {
+        header.top {
+            div.top-text {
+                @if !report.maker.is_empty() { p.maker { (report.maker) } }
+                h1 { (inline(&report.title)) }
+                @if !report.subtitle.is_empty() { p.subtitle { (report.subtitle) } }
+                @if !report.facts.is_empty() {
+                    dl.facts {
+                        @for fact in &report.facts {
+                            div { dt { (fact.label) } dd { (fact.value) } }
+                        }
+                    }
+                }
+            }
+            @if !report.cover.is_empty() {
+                div.cover.several[report.cover.len() > 1] {
+                    @for image in &report.cover { (labelled_image(image)) }
+                }
+            }
+        }
+    }
+}
+
+/// An image with its label and remark.
+pub(super) fn labelled_image(image: &LabelledImage) -> Markup {
+    html! {
+        figure.image {
+            @if image.png.is_empty() {
+                div.gap { "no image" }
+            } @else {
+                img alt=(image.label) src=(data_uri("image/png", &image.png));
+            }
+            @if !image.label.is_empty() || !image.note.is_empty() {
+                figcaption { (image.label) @if !image.note.is_empty() { " " small { (image.note) } } }
+            }
+        }
+    }
+}
+
+fn table_of_contents(report: &Report, anchors: &[String]) -> Markup {
+    html! {
+        nav.contents aria-label="Contents" {
+            p { "Contents" }
+            ol {
+                @for (section, anchor) in report.sections.iter().zip(anchors) {
+                    li { a href={ "#" (anchor) } { (inline(&section.heading)) } }
+                }
+                @if report.rerun.is_some() { li { a href="#run-again" { "Run this again" } } }
+            }
+        }
+    }
+}
+
+fn run_again(rerun: &Rerun) -> Markup {
+    html! {
+        section #run-again aria-labelledby="run-again-h" {
+            h2 #run-again-h { "Run this again" }
+            p { "This command makes the same run:" }
+            (blocks::command(&rerun.command))
+            @if !rerun.spec.is_empty() {
+                details {
+                    summary { "The same as a spec" }
+                    (blocks::listing(&rerun.spec))
+                    p.links { (download("spec.toml", "application/toml", &rerun.spec, "Spec (TOML)")) }
+                }
+            }
+        }
+    }
+}
+
+/// A link that saves a text as a file.
+pub(super) fn download(file: &str, kind: &str, text: &str, label: &str) -> Markup {
+    html! {
+        a.download download=(file) href=(data_uri(&format!("{kind};charset=utf-8"), text.as_bytes())) { (label) }
+    }
+}
+
+/// Bytes as an address that holds them.
+pub(super) fn data_uri(kind: &str, bytes: &[u8]) -> String {
+    format!("data:{kind};base64,{}", STANDARD.encode(bytes))
+}
+
+/// Text with its backticked pieces as code.
+pub(super) fn inline(text: &str) -> Markup {
+    html! {
+        @for (piece, is_code) in code_pieces(text) {
+            @if is_code { code { (piece) } } @else { (piece) }
+        }
+    }
+}
+
+/// Splits text at pairs of backticks; true marks code. A backtick without a partner stays text.
+pub(super) fn code_pieces(text: &str) -> impl Iterator<Item = (&str, bool)> {
+    let mut rest = text;
+    let mut code: Option<&str> = None;
+    std::iter::from_fn(move || {
+        if let Some(piece) = code.take() {
+            return Some((piece, true));
+        }
+        if rest.is_empty() {
+            return None;
+        }
+        let pair = rest.find('`').and_then(|open| {
+            let close = rest[open + 1..].find('`')?;
+            Some((open, open + 1 + close))
+        });
+        let Some((open, close)) = pair else {
+            return Some((std::mem::take(&mut rest), false));
+        };
+        let (before, inside) = (&rest[..open], &rest[open + 1..close]);
+        rest = &rest[close + 1..];
+        code = Some(inside);
+        Some((before, false))
+    })
+}
+
+/// Letters and digits of a text, lower case, joined by hyphens; "part" if none are left.
+pub(super) fn slug(text: &str) -> String {
+    const LONGEST: usize = 48;
+    let mut out = String::new();
+    for c in text.chars().flat_map(char::to_lowercase) {
+        if out.len() >= LONGEST {
+            break;
+        }
+        if c.is_ascii_alphanumeric() || c == '_' {
+            out.push(c);
+        } else if !out.is_empty() && !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    let out = out.trim_end_matches('-');
+    if out.is_empty() { "part".into() } else { out.into() }
+}
+
+/// One anchor a section, all different.
+fn anchors(report: &Report) -> Vec<String> {
+    let mut seen: Vec<String> = vec!["content".into(), "run-again".into()];
+    for section in &report.sections {
+        let base = slug(&section.heading);
+        let free = std::iter::once(base.clone())
+            .chain((2..).map(|n| format!("{base}-{n}")))
+            .find(|candidate| !seen.contains(candidate));
+        seen.push(free.unwrap_or(base));
+    }
+    seen.split_off(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backticks_become_code_only_in_pairs() {
+        let pieces: Vec<_> =
+            code_pieces("`red` is a `word").filter(|(p, _)| !p.is_empty()).collect();
+        assert_eq!(pieces, [("red", true), (" is a `word", false)]);
+    }
+
+    #[test]
+    fn anchors_differ_even_when_headings_do_not() {
+        let mut report = Report::new("t");
+        for heading in ["Layers", "Layers", "→", "Content"] {
+            report.section(super::super::Section::new(heading));
+        }
+        assert_eq!(anchors(&report), ["layers", "layers-2", "part", "content-2"]);
+    }
+}

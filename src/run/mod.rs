@@ -1,0 +1,28 @@
+//! Run folders: `<out>/<UTC>-<probe>-<hash8>/`, written beside and renamed into place.
+//!
+//! [`RunFolder`] writes one. Until [`RunFolder::finish`] everything lies in a hidden sibling,
+//! `.tmp-<name>`; a run that ends early removes it, and what a killed process leaves behind is
+//! removed by the next run. So a folder without `.tmp-` is always whole.
+//!
+//! [`StoredRun`] reads one back, with its [`Manifest`]: what was run, on what, and the size and
+//! SHA-256 of every file.
+//!
+//! [`AtomicFile`] does the same for a single file.
+
+mod atomic;
+mod digest;
+mod error;
+mod folder;
+mod manifest;
+mod paths;
+mod stored;
+
+pub use atomic::AtomicFile;
+pub use digest::{digest_bytes, digest_file, digest_prompts, hash8};
+pub use error::RunError;
+pub use folder::RunFolder;
+pub use manifest::{
+    FileRecord, Guidance, MANIFEST_FILE, MANIFEST_VERSION, Manifest, ModelRecord, RuntimeRecord,
+    SPEC_FILE, SamplingRecord, git_revision,
+};
+pub use stored::{FileProblem, StoredRun, list_runs};

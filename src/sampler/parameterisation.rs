@@ -1,0 +1,49 @@
+//! ε, v and x0 are three ways to say the same; conversions between them.
+
+use tch::Tensor;
+
+use super::schedule::Prediction;
+
+/// Clean latent and noise, as predicted together from one noisy latent.
+#[derive(Debug)]
+pub struct Denoised {
+    /// The clean latent.
+    pub x0: Tensor,
+    /// The noise.
+    pub eps: Tensor,
+}
+
+impl Denoised {
+    /// Reads the denoiser's output for the latent `x` at ᾱ = `alpha_bar`.
+    ///
+    /// Solves x = √ᾱ x0 + √(1 − ᾱ) ε with what is given (Salimans & Ho 2022, appendix D).
+    pub fn new(prediction: Prediction, output: &Tensor, x: &Tensor, alpha_bar: f64) -> Self {
+        let (signal, noise) = (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt());
+        let solve_eps = |x0: &Tensor| (x - x0 * signal) / noise;
+        match prediction {
+            Prediction::Epsilon => {
+                Self { x0: (x - output * noise) / signal, eps: output.shallow_clone() }
+            }
+            Prediction::V => {
+                Self { x0: x * signal - output * noise, eps: output * signal + x * noise }
+            }
+            Prediction::Sample => Self { x0: output.shallow_clone(), eps: solve_eps(output) },
+        }
+    }
+}
+
+/// x_t = √ᾱ x0 + √(1 − ᾱ) ε, with ᾱ a number for each image, [n] (Ho et al. 2020, eq. 4).
+pub fn add_noise(x0: &Tensor, eps: &Tensor, alpha_bars: &Tensor) -> Tensor {
+    let alpha_bars = alpha_bars.view([-1, 1, 1, 1]);
+    x0 * alpha_bars.sqrt() + eps * one_minus(&alpha_bars).sqrt()
+}
+
+/// v = √ᾱ ε − √(1 − ᾱ) x0, with ᾱ a number for each image, [n].
+pub fn v_target(x0: &Tensor, eps: &Tensor, alpha_bars: &Tensor) -> Tensor {
+    let alpha_bars = alpha_bars.view([-1, 1, 1, 1]);
+    eps * alpha_bars.sqrt() - x0 * one_minus(&alpha_bars).sqrt()
+}
+
+fn one_minus(x: &Tensor) -> Tensor {
+    -x + 1.0
+}

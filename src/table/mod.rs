@@ -1,0 +1,36 @@
+//! Tables: every column declared once, everything else follows from it.
+//!
+//! A table is a row struct declared with a small macro in `declared.rs`: name, type, unit,
+//! meaning, whether null is allowed, and the range of values. From this come
+//!
+//! - the DataFrame that [`TableBuilder`] makes of rows, and rows of a DataFrame ([`rows`]);
+//! - the checks on building and on reading Parquet ([`read_parquet`]): missing, extra and
+//!   mistyped columns, nulls and values out of range, all problems at once;
+//! - what `probe schema` prints ([`schema`]) and the documentation ([`documentation`]).
+//!
+//! Tables are tidy and long: one row per measurement. A value that does not exist is null,
+//! never NaN.
+
+mod build;
+mod check;
+mod column;
+mod declare;
+mod declared;
+mod describe;
+mod error;
+mod parquet;
+mod render;
+
+pub use build::{TableBuilder, frame, rows};
+pub use check::check;
+pub use column::{Cell, ColumnDeclaration, Kind, ValueRange};
+pub use declare::{Row, TableDeclaration};
+pub use declared::{
+    AlignmentRow, AttentionRow, CalibrationRow, ConfusionRow, DoctorRow, ImageRow, JudgementRow,
+    JudgementSummaryRow, ScheduleRow, SchemaRow, SiteRow, TokenRow, TracePlanRow,
+    TraceStatisticsRow, declaration, declarations, versions,
+};
+pub use describe::{documentation, schema};
+pub use error::{Problem, TableError};
+pub use parquet::{read_parquet, write_parquet};
+pub use render::{Format, UnknownFormat, render};

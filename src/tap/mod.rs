@@ -1,0 +1,223 @@
+//! Taps: what looks at sites during one run, and may replace what it sees.
+//!
+//! A [`Cx`] goes down the forward call. It knows which sites are wanted (one bit each), so
+//! a site nobody wants costs a load and a branch. The tap belongs to the run that was given
+//! it: nothing is left behind in the model.
+
+mod attention;
+mod combine;
+mod raw;
+mod statistics;
+#[cfg(test)]
+mod tests;
+
+pub use attention::AttentionRecorder;
+pub use combine::Then;
+pub use raw::RawRecorder;
+pub use statistics::{StatisticsRecorder, StatisticsRow};
+
+use tch::Tensor;
+
+use crate::site::{Branch, Site, SiteId, Sites};
+
+/// When in the run a tensor is seen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    /// Sampling step, from 0.
+    pub step: usize,
+    /// Timestep of the training schedule the model is asked about.
+    pub timestep: f64,
+    /// Noise level σ = √((1 − ᾱ)/ᾱ).
+    pub sigma: f64,
+    /// The half of guidance; `None` at sites both halves share.
+    pub branch: Option<Branch>,
+}
+
+/// Looks at sites during one run, and may replace what it sees.
+pub trait Tap {
+    /// Whether the tap wants this site; asked once, when the run is planned.
+    fn selects(&self, site: &Site) -> bool;
+
+    /// Sees the tensor at a site; `Some` replaces it. The first axis counts the images of one
+    /// branch.
+    ///
+    /// # Errors
+    /// Whatever keeps the tap from its work; the run stops with it.
+    fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError>;
+}
+
+/// What can go wrong at a site.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TapError {
+    /// A replacement that does not fit where it should go.
+    #[error(
+        "the replacement at `{site}` has {got}, but the model needs {expected}; \
+         an edit must keep shape, kind and device"
+    )]
+    Misfit {
+        /// Where.
+        site: String,
+        /// Shape, kind and device the site has.
+        expected: String,
+        /// Those of the replacement.
+        got: String,
+    },
+    /// The recorder would keep more than it was allowed to.
+    #[error(
+        "recording needs {needed} bytes at `{site}`, over the budget of {budget}; \
+         select fewer sites or steps, or raise the budget"
+    )]
+    OverBudget {
+        /// Where the budget ran out.
+        site: String,
+        /// Bytes needed so far.
+        needed: u64,
+        /// Bytes allowed.
+        budget: u64,
+    },
+    /// The recorder could not use the tensor.
+    #[error("`{site}`: {problem}")]
+    Unusable {
+        /// Where.
+        site: String,
+        /// What was wrong with it.
+        problem: String,
+    },
+    /// The run was asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// How the rows of a batch divide into branches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchLayout {
+    /// All rows belong to one branch.
+    One(Branch),
+    /// The first half is unconditional, the second conditional.
+    UncondThenCond,
+    /// Branches do not apply (text encoder, autoencoder, sampler state).
+    Shared,
+}
+
+impl BatchLayout {
+    fn parts(self) -> &'static [Option<Branch>] {
+        match self {
+            BatchLayout::One(Branch::Uncond) => &[Some(Branch::Uncond)],
+            BatchLayout::One(Branch::Cond) => &[Some(Branch::Cond)],
+            BatchLayout::UncondThenCond => &[Some(Branch::Uncond), Some(Branch::Cond)],
+            BatchLayout::Shared => &[None],
+        }
+    }
+}
+
+/// The context of one forward pass: which sites are wanted, by whom, and when it is.
+pub struct Cx<'a> {
+    watched: Option<Watched<'a>>,
+    moment: Moment,
+    layout: BatchLayout,
+}
+
+struct Watched<'a> {
+    wanted: Vec<u64>,
+    sites: &'a Sites,
+    tap: &'a mut dyn Tap,
+}
+
+const BITS: usize = u64::BITS as usize;
+
+impl<'a> Cx<'a> {
+    /// A context nobody looks through.
+    pub fn silent() -> Self {
+        Self { watched: None, moment: Moment::start(), layout: BatchLayout::Shared }
+    }
+
+    /// A context through which `tap` sees the sites it selects.
+    pub fn watching(sites: &'a Sites, tap: &'a mut dyn Tap) -> Self {
+        let mut wanted = vec![0_u64; sites.len().div_ceil(BITS)];
+        for (id, site) in sites.iter() {
+            if tap.selects(site) {
+                wanted[id.index() / BITS] |= 1 << (id.index() % BITS);
+            }
+        }
+        Self {
+            watched: Some(Watched { wanted, sites, tap }),
+            moment: Moment::start(),
+            layout: BatchLayout::Shared,
+        }
+    }
+
+    /// Sets the moment and the layout of the batches that follow.
+    pub fn now(&mut self, moment: Moment, layout: BatchLayout) {
+        self.moment = moment;
+        self.layout = layout;
+    }
+
+    /// Runs `work` with another batch layout.
+    pub fn with_layout<T>(&mut self, layout: BatchLayout, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.layout, layout);
+        let result = work(self);
+        self.layout = before;
+        result
+    }
+
+    /// Whether anybody wants this site.
+    #[inline]
+    pub fn wants(&self, id: SiteId) -> bool {
+        match &self.watched {
+            None => false,
+            Some(watched) => watched.wanted[id.index() / BITS] >> (id.index() % BITS) & 1 == 1,
+        }
+    }
+
+    /// Shows a tensor to the tap if it wants the site; returns the tensor to go on with.
+    ///
+    /// # Errors
+    /// The tap's own, or [`TapError::Misfit`] for a replacement of another shape, kind or
+    /// device.
+    #[inline]
+    pub fn tap(&mut self, id: SiteId, x: Tensor) -> Result<Tensor, TapError> {
+        if self.wants(id) { self.visit(id, x) } else { Ok(x) }
+    }
+
+    #[cold]
+    fn visit(&mut self, id: SiteId, x: Tensor) -> Result<Tensor, TapError> {
+        let Some(watched) = &mut self.watched else { return Ok(x) };
+        let site = watched.sites.get(id);
+        let parts = self.layout.parts();
+        let rows = x.size().first().copied().unwrap_or(1) / parts.len() as i64;
+        let mut seen = Vec::with_capacity(parts.len());
+        let mut replaced = false;
+        for (i, branch) in parts.iter().enumerate() {
+            let part = if parts.len() == 1 {
+                x.shallow_clone()
+            } else {
+                x.narrow(0, i as i64 * rows, rows)
+            };
+            let at = Moment { branch: *branch, ..self.moment };
+            match watched.tap.visit(site, at, &part)? {
+                None => seen.push(part),
+                Some(new) => {
+                    check_fit(site, &part, &new)?;
+                    replaced = true;
+                    seen.push(new);
+                }
+            }
+        }
+        Ok(if replaced { Tensor::cat(&seen, 0) } else { x })
+    }
+}
+
+impl Moment {
+    fn start() -> Self {
+        Self { step: 0, timestep: 0.0, sigma: 0.0, branch: None }
+    }
+}
+
+fn check_fit(site: &Site, old: &Tensor, new: &Tensor) -> Result<(), TapError> {
+    let describe = |x: &Tensor| format!("{:?} {:?} on {:?}", x.size(), x.kind(), x.device());
+    if old.size() == new.size() && old.kind() == new.kind() && old.device() == new.device() {
+        return Ok(());
+    }
+    Err(TapError::Misfit { site: site.name.clone(), expected: describe(old), got: describe(new) })
+}

@@ -1,0 +1,580 @@
+//! Training: resumed exactly, refused clearly, and by the formulas of its papers.
+#![cfg(feature = "torch")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use denoscope::INTERRUPTED;
+use denoscope::model::clip::Clip;
+use denoscope::model::config::{ClipTextConfig, ClipVisionConfig, PerBlock, UnetConfig, VaeConfig};
+use denoscope::model::parameters::{Parameters, Store, WeightFile};
+use denoscope::model::tokenizer::Tokenizer;
+use denoscope::model::vae::Vae;
+use denoscope::sampler::Prediction;
+use denoscope::train::clip::{ClipObjective, shapes_text_config, shapes_vision_config};
+use denoscope::train::denoiser::{
+    DenoiserLoss, DenoiserObjective, Surroundings, shapes_config, shapes_schedule,
+};
+use denoscope::train::vae::{self, VaeLoss, VaeObjective};
+use denoscope::train::{
+    AdamW, FlatParameters, Objective, StepReport, TrainError, TrainingPlan, train,
+};
+use denoscope::world::Mix;
+use tch::{Device, Kind, Tensor};
+use tempfile::TempDir;
+
+/// libtorch's random state and the flag of Ctrl-C belong to the whole process: one training
+/// run at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    INTERRUPTED.store(false, Ordering::Relaxed);
+    guard
+}
+
+const PIXELS: i64 = 16;
+
+fn plan(steps: u64, batch: usize) -> TrainingPlan {
+    TrainingPlan {
+        steps,
+        batch,
+        learning_rate: 2e-3,
+        warmup: 2,
+        weight_decay: 0.01,
+        ema_decay: 0.999,
+        clip_norm: 1.0,
+        seed: 5,
+        bf16: false,
+        checkpoint_every: 4,
+        preview_every: 3,
+    }
+}
+
+fn vae_config(channels: i64) -> VaeConfig {
+    VaeConfig {
+        block_out_channels: vec![channels, channels],
+        down_block_types: vec!["DownEncoderBlock2D".into(); 2],
+        up_block_types: vec!["UpDecoderBlock2D".into(); 2],
+        norm_num_groups: 4,
+        sample_size: PIXELS,
+        ..vae::shapes_config()
+    }
+}
+
+fn vae_objective(plan: &TrainingPlan, channels: i64) -> VaeObjective {
+    let (config, loss) = (vae_config(channels), VaeLoss::default());
+    VaeObjective::new(config, loss, Mix::training(), plan, Device::Cpu).unwrap()
+}
+
+fn tokenizer() -> Tokenizer {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/shapes/tokenizer");
+    let read = |name: &str| fs::read(folder.join(name)).unwrap();
+    let config = read("tokenizer_config.json");
+    Tokenizer::new(&read("vocab.json"), &read("merges.txt"), &config).unwrap()
+}
+
+fn text_config(tokenizer: &Tokenizer) -> ClipTextConfig {
+    let end = *tokenizer.encode("").unwrap().ids.last().unwrap();
+    let (rows, length) = (tokenizer.vocabulary_size() as i64, tokenizer.max_length() as i64);
+    ClipTextConfig {
+        hidden_size: 16,
+        intermediate_size: 32,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        projection_dim: 16,
+        ..shapes_text_config(rows, length, end)
+    }
+}
+
+fn vision_config() -> ClipVisionConfig {
+    ClipVisionConfig {
+        hidden_size: 16,
+        intermediate_size: 32,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        image_size: PIXELS,
+        projection_dim: 16,
+        ..shapes_vision_config()
+    }
+}
+
+fn clip_objective(plan: &TrainingPlan) -> ClipObjective {
+    let tokenizer = tokenizer();
+    let configs = (text_config(&tokenizer), vision_config());
+    ClipObjective::new(configs, tokenizer, Mix::training(), plan, Device::Cpu).unwrap()
+}
+
+fn unet_config(context: i64) -> UnetConfig {
+    let names = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+    UnetConfig {
+        sample_size: PIXELS / 2,
+        block_out_channels: vec![8, 16],
+        down_block_types: names(["DownBlock2D", "CrossAttnDownBlock2D"]),
+        up_block_types: names(["CrossAttnUpBlock2D", "UpBlock2D"]),
+        attention_head_dim: PerBlock::Same(2),
+        norm_num_groups: 4,
+        ..shapes_config(context)
+    }
+}
+
+fn denoiser_objective(
+    plan: &TrainingPlan,
+    prediction: Prediction,
+    min_snr: Option<f64>,
+) -> DenoiserObjective {
+    let (vae_config, tokenizer) = (vae_config(8), tokenizer());
+    tch::manual_seed(1);
+    let (store, sites) = (Store::fresh(Device::Cpu), RefCell::default());
+    let vae = Vae::new(&store.root(&sites), &vae_config);
+    store.finish().unwrap();
+    let text_config = text_config(&tokenizer);
+    let unet_config = unet_config(text_config.hidden_size);
+    let loss = DenoiserLoss { min_snr, pool: 24, ..DenoiserLoss::default() };
+    DenoiserObjective::new(
+        (unet_config, shapes_schedule(prediction)),
+        Surroundings { vae, vae_config, tokenizer, text_config, clip: None },
+        (loss, Mix::training()),
+        plan,
+        Device::Cpu,
+        &mut |_, _| {},
+    )
+    .unwrap()
+}
+
+/// Trains to the end or to the first error; the losses of the steps made.
+fn run(
+    objective: &mut dyn Objective,
+    plan: &TrainingPlan,
+    folder: &Path,
+) -> (Vec<(u64, u64)>, Result<(), TrainError>) {
+    run_until(objective, plan, folder, u64::MAX)
+}
+
+/// Like [`run`], with Ctrl-C while step `stop` is made.
+fn run_until(
+    objective: &mut dyn Objective,
+    plan: &TrainingPlan,
+    folder: &Path,
+    stop: u64,
+) -> (Vec<(u64, u64)>, Result<(), TrainError>) {
+    let mut losses = Vec::new();
+    let result = train(objective, plan, folder, &mut |report: StepReport| {
+        losses.push((report.step, report.loss.to_bits()));
+        if report.step == stop {
+            INTERRUPTED.store(true, Ordering::Relaxed);
+        }
+    });
+    INTERRUPTED.store(false, Ordering::Relaxed);
+    (losses, result)
+}
+
+/// Every file below a folder, but the previews, with its bytes.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(&at).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_owned();
+                found.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// A run that was stopped twice ends with the same losses and the same files as one that was
+/// not.
+fn resumes_exactly(make: &dyn Fn(&TrainingPlan) -> Box<dyn Objective>, weights: &[&str]) {
+    let plan = plan(6, 3);
+    let (whole, stopped) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (expected, result) = run(make(&plan).as_mut(), &plan, whole.path());
+    result.unwrap();
+    assert_eq!(expected.len(), 6);
+
+    let mut losses = Vec::new();
+    for stop in [2, 5] {
+        let (made, result) = run_until(make(&plan).as_mut(), &plan, stopped.path(), stop);
+        let Err(TrainError::Interrupted { step }) = result else { panic!("{result:?}") };
+        assert_eq!(step, stop);
+        losses.extend(made);
+    }
+    let (made, result) = run(make(&plan).as_mut(), &plan, stopped.path());
+    result.unwrap();
+    losses.extend(made);
+    assert_eq!(losses, expected);
+
+    let (got, expected) = (files(stopped.path()), files(whole.path()));
+    assert_eq!(got.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for name in weights.iter().copied().chain(["checkpoint.safetensors", "losses.csv"]) {
+        assert!(expected.contains_key(Path::new(name)), "{name} is not there");
+    }
+    for (name, bytes) in &expected {
+        assert!(got[name] == *bytes, "{} differs", name.display());
+    }
+}
+
+#[test]
+fn a_stopped_autoencoder_resumes_exactly() {
+    let _alone = alone();
+    resumes_exactly(
+        &|plan| Box::new(vae_objective(plan, 8)),
+        &["vae/diffusion_pytorch_model.safetensors", "vae/config.json"],
+    );
+}
+
+#[test]
+fn a_stopped_clip_resumes_exactly() {
+    let _alone = alone();
+    resumes_exactly(&|plan| Box::new(clip_objective(plan)), &["clip/model.safetensors"]);
+}
+
+#[test]
+fn a_stopped_denoiser_resumes_exactly() {
+    let _alone = alone();
+    resumes_exactly(
+        &|plan| Box::new(denoiser_objective(plan, Prediction::V, Some(5.0))),
+        &[
+            "unet/diffusion_pytorch_model.safetensors",
+            "text_encoder/model.safetensors",
+            "scheduler/scheduler_config.json",
+        ],
+    );
+}
+
+/// Passes everything on, but fails at one step.
+struct FailsAt<O> {
+    inner: O,
+    step: u64,
+    loss: Option<f64>,
+}
+
+impl<O: Objective> Objective for FailsAt<O> {
+    fn parameters(&self) -> &Parameters {
+        self.inner.parameters()
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        self.inner.settings()
+    }
+
+    fn loss(&mut self, step: u64) -> Result<Tensor, TrainError> {
+        if step != self.step {
+            return self.inner.loss(step);
+        }
+        match self.loss {
+            Some(value) => Ok(self.inner.loss(step)? * value),
+            None => Err(TrainError::Plan("the power went".into())),
+        }
+    }
+
+    fn preview(&mut self, folder: &Path, step: u64) -> Result<(), TrainError> {
+        self.inner.preview(folder, step)
+    }
+
+    fn export(&self, folder: &Path) -> Result<(), TrainError> {
+        self.inner.export(folder)
+    }
+}
+
+/// A run that was killed, not stopped, goes on from its last checkpoint; what it had noted
+/// since is made again.
+#[test]
+fn a_killed_run_goes_on_from_its_checkpoint() {
+    let _alone = alone();
+    let plan = plan(6, 2);
+    let (whole, killed) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (expected, result) = run(&mut vae_objective(&plan, 8), &plan, whole.path());
+    result.unwrap();
+
+    let mut fails = FailsAt { inner: vae_objective(&plan, 8), step: 5, loss: None };
+    let (made, result) = run(&mut fails, &plan, killed.path());
+    assert!(matches!(result, Err(TrainError::Plan(_))), "{result:?}");
+    assert_eq!(made, expected[..5]);
+    let (made, result) = run(&mut vae_objective(&plan, 8), &plan, killed.path());
+    result.unwrap();
+    assert_eq!(made, expected[4..], "checkpoints are 4 steps apart");
+    assert!(files(killed.path()) == files(whole.path()));
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run() {
+    let _alone = alone();
+    let plan = plan(6, 2);
+    for value in [f64::NAN, f64::INFINITY] {
+        let folder = TempDir::new().unwrap();
+        let inner = vae_objective(&plan, 8);
+        let mut objective = FailsAt { inner, step: 2, loss: Some(value) };
+        let (_, result) = run(&mut objective, &plan, folder.path());
+        let error = result.unwrap_err();
+        assert!(matches!(error, TrainError::Diverged { step: 2, .. }), "{error}");
+        assert!(error.to_string().contains("learning rate"), "{error}");
+        assert!(!folder.path().join("vae").exists(), "a broken model was exported");
+    }
+}
+
+/// A folder with a run that was stopped at its second step.
+fn stopped_run(plan: &TrainingPlan) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let (_, result) = run_until(&mut vae_objective(plan, 8), plan, folder.path(), 2);
+    assert!(matches!(result, Err(TrainError::Interrupted { step: 2 })), "{result:?}");
+    folder
+}
+
+#[track_caller]
+fn refused(objective: &mut dyn Objective, plan: &TrainingPlan, folder: &Path) -> String {
+    let before = files(folder);
+    let (made, result) = run(objective, plan, folder);
+    let error = result.unwrap_err();
+    assert!(made.is_empty(), "{} steps were made first", made.len());
+    assert!(matches!(error, TrainError::Checkpoint { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(folder.to_str().unwrap()), "{text}");
+    assert!(text.contains("remove"), "no remedy in: {text}");
+    assert!(files(folder) == before, "the folder of the other run was changed");
+    text
+}
+
+#[test]
+fn what_cannot_be_resumed_is_refused() {
+    let _alone = alone();
+    let plan = plan(6, 2);
+
+    let folder = stopped_run(&plan);
+    let text = refused(&mut vae_objective(&plan, 12), &plan, folder.path());
+    assert!(text.contains("other settings"), "{text}");
+
+    let changed = TrainingPlan { learning_rate: 1e-3, ..plan.clone() };
+    let text = refused(&mut vae_objective(&changed, 8), &changed, folder.path());
+    assert!(text.contains("other settings"), "{text}");
+
+    let checkpoint = folder.path().join("checkpoint.safetensors");
+    let whole = fs::read(&checkpoint).unwrap();
+    for damaged in [&whole[..whole.len() / 2], &whole[..4], &[], b"not a checkpoint at all"] {
+        fs::write(&checkpoint, damaged).unwrap();
+        let text = refused(&mut vae_objective(&plan, 8), &plan, folder.path());
+        assert!(text.contains("checkpoint.safetensors"), "{text}");
+    }
+    let other = Parameters(BTreeMap::from([("w".into(), Tensor::from_slice(&[1.0_f32]))]));
+    other.save(&checkpoint, Kind::Float).unwrap();
+    let text = refused(&mut vae_objective(&plan, 8), &plan, folder.path());
+    assert!(text.contains("not a checkpoint"), "{text}");
+
+    fs::write(&checkpoint, whole).unwrap();
+    let foreign = TempDir::new().unwrap();
+    fs::copy(&checkpoint, foreign.path().join("checkpoint.safetensors")).unwrap();
+    let error = run(&mut vae_objective(&plan, 12), &plan, foreign.path()).1.unwrap_err();
+    assert!(error.to_string().contains("another architecture"), "{error}");
+    run(&mut vae_objective(&plan, 8), &plan, folder.path()).1.unwrap();
+}
+
+/// The same plan with another loss is another run.
+#[test]
+fn a_run_with_another_loss_is_refused() {
+    let _alone = alone();
+    let plan = plan(6, 2);
+    let folder = stopped_run(&plan);
+    let loss = VaeLoss { l1: 0.5, ..VaeLoss::default() };
+    let config = vae_config(8);
+    let mut other = VaeObjective::new(config, loss, Mix::training(), &plan, Device::Cpu).unwrap();
+    let text = refused(&mut other, &plan, folder.path());
+    assert!(text.contains("other settings"), "{text}");
+
+    let folder = TempDir::new().unwrap();
+    let mut first = denoiser_objective(&plan, Prediction::V, None);
+    let (_, result) = run_until(&mut first, &plan, folder.path(), 1);
+    assert!(matches!(result, Err(TrainError::Interrupted { step: 1 })), "{result:?}");
+    for (prediction, min_snr) in [(Prediction::Epsilon, None), (Prediction::V, Some(5.0))] {
+        let mut other = denoiser_objective(&plan, prediction, min_snr);
+        refused(&mut other, &plan, folder.path());
+    }
+}
+
+/// Settings are compared as they are written: reading a number back may not change it.
+#[test]
+fn a_plan_of_awkward_numbers_is_recognised() {
+    let _alone = alone();
+    for rate in [0.1 + 0.2, 1.0 / 3.0, 2e-3 / 7.0, 7.038_531e-26, 8.988_465_674_311_58e-4] {
+        let plan = TrainingPlan { learning_rate: rate, ema_decay: 1.0 - rate / 3.0, ..plan(3, 2) };
+        let folder = TempDir::new().unwrap();
+        let (_, result) = run_until(&mut vae_objective(&plan, 8), &plan, folder.path(), 1);
+        assert!(matches!(result, Err(TrainError::Interrupted { .. })), "{result:?}");
+        run(&mut vae_objective(&plan, 8), &plan, folder.path()).1.unwrap();
+    }
+}
+
+#[test]
+fn plans_that_make_no_sense_are_refused() {
+    let _alone = alone();
+    let good = plan(6, 2);
+    good.check().unwrap();
+    let bad = [
+        TrainingPlan { steps: 0, ..good.clone() },
+        TrainingPlan { batch: 0, ..good.clone() },
+        TrainingPlan { learning_rate: -1.0, ..good.clone() },
+        TrainingPlan { learning_rate: f64::NAN, ..good.clone() },
+        TrainingPlan { learning_rate: f64::INFINITY, ..good.clone() },
+        TrainingPlan { ema_decay: 1.0, ..good.clone() },
+        TrainingPlan { ema_decay: f64::NAN, ..good.clone() },
+        TrainingPlan { weight_decay: -0.1, ..good.clone() },
+        TrainingPlan { weight_decay: f64::NAN, ..good.clone() },
+        TrainingPlan { clip_norm: 0.0, ..good.clone() },
+        TrainingPlan { clip_norm: f64::NAN, ..good.clone() },
+        TrainingPlan { checkpoint_every: 0, ..good.clone() },
+        TrainingPlan { preview_every: 0, ..good.clone() },
+    ];
+    for plan in bad {
+        let folder = TempDir::new().unwrap();
+        let (_, result) = run(&mut vae_objective(&good, 8), &plan, folder.path());
+        assert!(matches!(result, Err(TrainError::Plan(_))), "{plan:?}: {result:?}");
+        assert!(files(folder.path()).is_empty(), "{plan:?} left files");
+    }
+}
+
+#[test]
+fn the_loss_of_an_autoencoder_falls() {
+    let _alone = alone();
+    let steps = 30;
+    let plan = TrainingPlan { learning_rate: 4e-3, preview_every: 1000, ..plan(steps, 4) };
+    let folder = TempDir::new().unwrap();
+    let (losses, result) = run(&mut vae_objective(&plan, 8), &plan, folder.path());
+    result.unwrap();
+    let mean = |part: &[(u64, u64)]| {
+        part.iter().map(|(_, loss)| f64::from_bits(*loss)).sum::<f64>() / part.len() as f64
+    };
+    let (first, last) = (mean(&losses[..5]), mean(&losses[25..]));
+    assert!(last < 0.7 * first, "from {first} to {last}");
+}
+
+#[test]
+fn the_learning_rate_warms_up_and_falls_by_a_cosine() {
+    let plan = TrainingPlan { learning_rate: 3.0, warmup: 10, ..plan(110, 1) };
+    let close = |step: u64, expected: f64| {
+        let got = plan.rate(step);
+        assert!((got - expected).abs() < 1e-12, "step {step}: {got}, not {expected}");
+    };
+    close(0, 0.3);
+    close(4, 1.5);
+    close(9, 3.0);
+    close(10, 3.0);
+    close(60, 1.5);
+    close(35, 3.0 * (0.5 + 0.5 * std::f64::consts::FRAC_1_SQRT_2));
+    close(110, 0.0);
+    assert!((10..110).all(|step| plan.rate(step + 1) < plan.rate(step)));
+    let cold = TrainingPlan { warmup: 0, ..plan.clone() };
+    assert!((cold.rate(0) - 3.0).abs() < 1e-12);
+    let all_warm = TrainingPlan { warmup: 110, ..plan };
+    assert!((all_warm.rate(109) - 3.0).abs() < 1e-12);
+}
+
+/// The gradient of every step of [`follows_the_formulas`], for a matrix and a vector.
+fn gradients(step: usize) -> [[f64; 4]; 2] {
+    let wave = |i: usize, k: f64| ((step * 7 + i * 3) as f64 * k).sin();
+    // The third is far longer than the limit, the others may be shorter.
+    let size = if step == 2 { 50.0 } else { 0.4 };
+    [[0, 1, 2, 3].map(|i| size * wave(i, 0.9)), [4, 5, 6, 7].map(|i| size * wave(i, 1.7))]
+}
+
+/// One number under AdamW, in f64, as PyTorch's documentation states it.
+#[derive(Clone, Copy)]
+struct Reference {
+    value: f64,
+    mean: f64,
+    variance: f64,
+    average: f64,
+}
+
+impl Reference {
+    fn step(&mut self, gradient: f64, taken: i32, rate: f64, decay: f64) {
+        let (beta1, beta2, eps) = (0.9, 0.99, 1e-8);
+        self.value -= rate * decay * self.value;
+        self.mean = beta1 * self.mean + (1.0 - beta1) * gradient;
+        self.variance = beta2 * self.variance + (1.0 - beta2) * gradient * gradient;
+        let mean = self.mean / (1.0 - f64::powi(beta1, taken));
+        let variance = self.variance / (1.0 - f64::powi(beta2, taken));
+        self.value -= rate * mean / (variance.sqrt() + eps);
+    }
+}
+
+fn values(t: &Tensor) -> Vec<f64> {
+    Vec::try_from(t.detach().to_kind(Kind::Double).contiguous().view([-1])).unwrap()
+}
+
+#[test]
+fn the_optimiser_follows_the_formulas() {
+    let _alone = alone();
+    let plan = TrainingPlan { weight_decay: 0.1, ema_decay: 0.3, clip_norm: 1.0, ..plan(6, 1) };
+    let start = [[0.5, -1.0, 2.0, 0.1], [1.0, -0.5, 0.0, 3.0]];
+    let parameter = |numbers: [f64; 4], shape: &[i64]| {
+        Tensor::from_slice(&numbers).to_kind(Kind::Float).view(shape).set_requires_grad(true)
+    };
+    // Names in order: the vector first, as in a file.
+    let (vector, matrix) = (parameter(start[1], &[4]), parameter(start[0], &[2, 2]));
+    let shared = |t: &Tensor| t.shallow_clone();
+    let parameters = Parameters(BTreeMap::from([
+        ("bias".to_owned(), shared(&vector)),
+        ("weight".to_owned(), shared(&matrix)),
+    ]));
+    let mut flat = FlatParameters::new(&parameters);
+    let mut optimizer = AdamW::new(&flat, &plan);
+    let fresh = |value: f64| Reference { value, mean: 0.0, variance: 0.0, average: value };
+    let mut expected = start.map(|row| row.map(fresh));
+    let mut clipped = 0;
+    for step in 0..6_usize {
+        let gradient = gradients(step);
+        let of = |row: [f64; 4]| Tensor::from_slice(&row).to_kind(Kind::Float);
+        let loss = (&matrix.view([-1]) * of(gradient[0])).sum(Kind::Float)
+            + (&vector * of(gradient[1])).sum(Kind::Float);
+        loss.backward();
+        let rate = 0.05 / (step + 1) as f64;
+        optimizer.step(&mut flat, rate);
+
+        let norm = gradient.concat().iter().map(|g| g * g).sum::<f64>().sqrt();
+        let scale = (plan.clip_norm / norm).min(1.0);
+        clipped += usize::from(scale < 1.0);
+        let taken = step as i32 + 1;
+        // min(decay, (1 + n)/(10 + n)): the average forgets the start.
+        let ema = plan.ema_decay.min((1.0 + f64::from(taken)) / (10.0 + f64::from(taken)));
+        for (row, decay) in [(0, plan.weight_decay), (1, 0.0)] {
+            for (number, g) in expected[row].iter_mut().zip(gradient[row]) {
+                number.step(g * scale, taken, rate, decay);
+                number.average = ema * number.average + (1.0 - ema) * number.value;
+            }
+        }
+        let average = values(&optimizer.average());
+        for (row, (tensor, at)) in [(&matrix, 4), (&vector, 0)].into_iter().enumerate() {
+            for (i, got) in values(tensor).into_iter().enumerate() {
+                let number = expected[row][i];
+                assert!((got - number.value).abs() < 2e-6, "step {step}: {got}, {}", number.value);
+                let got = average[at + i];
+                assert!((got - number.average).abs() < 2e-6, "average, step {step}: {got}");
+            }
+        }
+    }
+    assert!((1..6).contains(&clipped), "{clipped} steps were clipped");
+}
+
+/// Trained from the exported folder, CLIP's text tower fits the denoiser.
+#[test]
+fn an_exported_clip_can_be_read_back() {
+    let _alone = alone();
+    let plan = TrainingPlan { preview_every: 1000, ..plan(2, 3) };
+    let folder = TempDir::new().unwrap();
+    let mut objective = clip_objective(&plan);
+    run(&mut objective, &plan, folder.path()).1.unwrap();
+    let file = WeightFile::open(&folder.path().join("clip/model.safetensors")).unwrap();
+    let store = Store::from_file(&file, Kind::Float, Device::Cpu).unwrap();
+    let sites = RefCell::default();
+    let _clip = Clip::new(&store.root(&sites), &text_config(&tokenizer()), &vision_config());
+    let read = store.finish().unwrap();
+    assert_eq!(read.count(), objective.parameters().count());
+}

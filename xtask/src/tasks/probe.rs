@@ -1,0 +1,39 @@
+//! `cargo xtask probe`, better known as `cargo probe`: builds the command and becomes it.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use super::Task;
+use crate::cargo;
+use crate::libtorch::{self, Wanted};
+use crate::workspace::Workspace;
+
+pub const TASK: Task = Task {
+    name: "probe",
+    arguments: "[ARGS…]",
+    about: "Make sure of libtorch, build `probe` in release, and run it with ARGS",
+    run,
+};
+
+fn run(arguments: &[OsString]) -> Result<ExitCode> {
+    let workspace = Workspace::locate()?;
+    libtorch::ensure(&workspace, Wanted::from_environment()?)?;
+
+    let mut build = workspace.cargo();
+    build.args(["build", "--release", "--package", "denoscope", "--bin", "probe"]);
+    let status = cargo::run_silent_when_fresh(&mut build)?;
+    if !status.success() {
+        bail!("probe did not build; the compiler's message is above");
+    }
+
+    // Becoming the process, rather than starting one, leaves its exit code, its signals and
+    // its streams untouched.
+    let binary = workspace.release().join("probe");
+    let mut command = Command::new(&binary);
+    workspace.forget_cargo(&mut command);
+    let error = command.args(arguments).exec();
+    Err(error).with_context(|| format!("could not start {}", binary.display()))
+}
