@@ -43,6 +43,8 @@ pub(super) struct View<'a> {
     pub others: &'a Mask,
     /// Standard deviation of pixel noise.
     pub noise: f32,
+    /// Working pixels by which the image is softer than a freshly drawn one.
+    pub softness: f32,
 }
 
 impl Fit {
@@ -51,19 +53,17 @@ impl Fit {
         (1.0 - self.cost / self.nothing.max(1e-6)).clamp(0.0, 1.0)
     }
 
-    /// Whether the solid explains its region, but for what noise and shadow leave.
-    pub fn is_good(&self, noise: f32) -> bool {
-        is_good(self.cost, self.place, noise)
+    /// Whether the solid explains its region, but for what shadow and soft edges leave.
+    pub fn is_good(&self) -> bool {
+        is_good(self.cost, self.place)
     }
 }
 
-fn is_good(cost: f32, place: Place, noise: f32) -> bool {
-    /// Cost a pixel that is left without noise, times three: a silhouette has about three times
-    /// the square of its radius.
+fn is_good(cost: f32, place: Place) -> bool {
+    /// Cost a pixel that is left, times three: a silhouette has about three times the square of
+    /// its radius.
     const LEFT: f32 = 0.02;
-    /// Three channels of noise on each of those pixels and on half as many around.
-    const NOISY: f32 = 3.0 * 4.5;
-    cost <= (LEFT + NOISY * noise * noise) * place.radius * place.radius
+    cost <= LEFT * place.radius * place.radius
 }
 
 /// Differences of one solid with each finish at one place.
@@ -126,19 +126,24 @@ impl Errors {
 
 impl View<'_> {
     fn errors(&self, template: &Template, place: Place) -> Errors {
-        let mut errors = Errors::default();
+        let (mut errors, mut pixels) = (Errors::default(), 0.0);
         let (x0, y0, x1, y1) = place.window(self.others);
-        let columns = place.edges(place.x, x0, x1.saturating_sub(x0));
-        let rows = place.edges(place.y, y0, y1.saturating_sub(y0));
+        let columns = place.extents(place.x, x0, x1.saturating_sub(x0), self.softness);
+        let rows = place.extents(place.y, y0, y1.saturating_sub(y0), self.softness);
         for (y, &row) in (y0..).zip(&rows) {
             for (x, &column) in (x0..).zip(&columns) {
                 let at = y * self.grid.width + x;
                 if !self.others.on[at] {
                     let patch = template.patch(column, row);
                     errors.add(&patch, self.grid.rgb[at], self.backdrop.rgb[at]);
+                    pixels += 1.0;
                 }
             }
         }
+        // What noise adds to three channels of each pixel, whatever is there.
+        let noise = 3.0 * self.noise * self.noise * pixels;
+        errors.plain = (errors.plain - noise).max(0.0);
+        errors.nothing = (errors.nothing - noise).max(0.0);
         errors
     }
 
@@ -155,7 +160,7 @@ impl View<'_> {
         tried.sort_by(|a, b| a.0.total_cmp(&b.0));
         let hopeless = HOPELESS * tried[0].0;
         self.settle_all(&mut tried, shapes, &NEAR_STEPS, |cost| cost < hopeless);
-        if !is_good(tried[0].0, tried[0].2, self.noise) {
+        if !is_good(tried[0].0, tried[0].2) {
             // The box misleads where part of the silhouette looks like shadow.
             self.settle_all(&mut tried, shapes, &FAR_STEPS, |_| true);
         }

@@ -90,6 +90,34 @@ pub(super) fn median(values: &mut [f32]) -> f32 {
     *values.select_nth_unstable_by(middle, f32::total_cmp).1
 }
 
+/// The mean colour of a mask's pixels.
+pub(super) fn mean_colour(grid: &Grid, mask: &Mask) -> [f32; 3] {
+    let mut sum = [0.0; 3];
+    let mut n: f32 = 0.0;
+    for at in mask.pixels() {
+        n += 1.0;
+        for (s, v) in sum.iter_mut().zip(grid.rgb[at]) {
+            *s += v;
+        }
+    }
+    sum.map(|s| s / n.max(1.0))
+}
+
+/// A value between pixel middles, of row-major values; zero beyond the image.
+pub(super) fn between(values: &[f32], width: usize, (x, y): (f32, f32)) -> f32 {
+    let (x, y) = (x - 0.5, y - 0.5);
+    let (column, row) = (x.floor(), y.floor());
+    let (fx, fy) = (x - column, y - row);
+    let get = |c: f32, r: f32| {
+        let inside = c >= 0.0 && r >= 0.0 && c < width as f32;
+        let at = if inside { r as usize * width + c as usize } else { usize::MAX };
+        values.get(at).copied().unwrap_or(0.0)
+    };
+    let top = get(column, row) * (1.0 - fx) + get(column + 1.0, row) * fx;
+    let bottom = get(column, row + 1.0) * (1.0 - fx) + get(column + 1.0, row + 1.0) * fx;
+    top * (1.0 - fy) + bottom * fy
+}
+
 /// Pixels of the working image that belong together, row-major flags.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Mask {

@@ -1,6 +1,6 @@
 //! Raised fingers: arcs around the palm cross each finger once.
 
-use super::grid::{Grid, Mask, components};
+use super::grid::{Grid, Mask, between, components, mean_colour};
 use super::paint::{hue_apart, hue_chroma};
 use super::regions::{depth, filled};
 
@@ -13,38 +13,43 @@ const SKIN_SATURATION: (f32, f32) = (0.33, 0.66);
 const LEAST_AREA: usize = 220;
 /// Radius of the circle within the palm, of the palm's own unit (the image width at scale 1).
 const PALM: f32 = 0.130;
-/// Radii of the arcs, in the same unit.
-const ARCS: [f32; 5] = [0.215, 0.23, 0.245, 0.26, 0.275];
+/// Radii of the arcs, in the same unit: from outside the palm's corners to the thumb's tip.
+const ARCS: [f32; 9] = [0.190, 0.205, 0.220, 0.235, 0.250, 0.265, 0.280, 0.295, 0.310];
+/// A number of fingers counts when so many arcs cross that many or more: near the palm fingers
+/// run together, far out some have ended.
+const AGREEING: usize = 3;
+/// Height of the lowest hand, a fist on its wrist, in working pixels; no solid is as high.
+const LEAST_HEIGHT: usize = 29;
 /// Half of the angle around straight down that belongs to the wrist, in degrees.
 const WRIST: f32 = 52.0;
+/// Strength of an arc's strongest point below which it crosses nothing.
+const FAINTEST: f32 = 0.12;
 /// Steps along an arc.
 const STEPS: usize = 220;
 
-/// The number of raised fingers, if the greatest region is a hand.
-pub(super) fn fingers(grid: &Grid, mask: &Mask) -> Option<u8> {
+/// The number of raised fingers, if the greatest region is a hand. `strength` says how strongly
+/// each pixel stands out from the background, `noise` is the deviation of pixel noise.
+pub(super) fn fingers(grid: &Grid, mask: &Mask, strength: &[f32], noise: f32) -> Option<u8> {
     let hand = components(mask, false).into_iter().next()?;
-    if hand.area() < LEAST_AREA || !is_skin(grid, &hand) {
+    let (_, top, _, bottom) = hand.bounds()?;
+    if bottom - top < LEAST_HEIGHT || hand.area() < LEAST_AREA || !is_skin(mean_colour(grid, &hand))
+    {
         return None;
     }
     let depth = depth(&filled(&hand));
     let (palm, radius) = palm(&depth, grid.width)?;
     let unit = radius / PALM;
     let mut counts: Vec<usize> =
-        ARCS.iter().map(|arc| crossings(&hand, palm, arc * unit)).collect();
+        ARCS.iter().map(|arc| crossings(strength, noise, grid.width, palm, arc * unit)).collect();
     counts.sort_unstable();
-    u8::try_from(counts[counts.len() / 2]).ok()
+    u8::try_from(counts[counts.len() - AGREEING]).ok()
 }
 
-fn is_skin(grid: &Grid, region: &Mask) -> bool {
-    const MOST: f32 = 0.6;
-    let like = region.pixels().filter(|&at| {
-        let c = grid.rgb[at];
-        let (hue, chroma) = hue_chroma(c);
-        let saturation = chroma / c[0].max(c[1]).max(c[2]).max(1e-6);
-        hue_apart(hue, SKIN_HUE) < SKIN_HUE_WITHIN
-            && (SKIN_SATURATION.0..SKIN_SATURATION.1).contains(&saturation)
-    });
-    like.count() as f32 > MOST * region.area() as f32
+fn is_skin(colour: [f32; 3]) -> bool {
+    let (hue, chroma) = hue_chroma(colour);
+    let saturation = chroma / colour[0].max(colour[1]).max(colour[2]).max(1e-6);
+    hue_apart(hue, SKIN_HUE) < SKIN_HUE_WITHIN
+        && (SKIN_SATURATION.0..SKIN_SATURATION.1).contains(&saturation)
 }
 
 /// Middle and radius of the greatest circle in the hand, in working pixels: the mean of all
@@ -62,29 +67,40 @@ fn palm(depth: &[f32], width: usize) -> Option<((f32, f32), f32)> {
     (n > 0.0).then(|| ((x / n, y / n), most - 0.5))
 }
 
-/// How often an arc around the palm, open below, enters the mask.
-fn crossings(mask: &Mask, (x, y): (f32, f32), radius: f32) -> usize {
-    /// Shorter runs along the arc, in working pixels, are no fingers.
-    const THINNEST: f32 = 1.2;
+/// How many fingers an arc around the palm crosses: peaks of strength along it, between
+/// which it falls clearly. The arc is open below, where the wrist is.
+fn crossings(strength: &[f32], noise: f32, width: usize, (x, y): (f32, f32), radius: f32) -> usize {
+    /// Strength of the strongest point from which a peak is a finger.
+    const HIGH: f32 = 0.45;
+    /// Part of the strongest that strength falls and rises by between two fingers.
+    const FALL: f32 = 0.18;
     let sweep = (360.0 - 2.0 * WRIST).to_radians();
-    let step = sweep * radius / STEPS as f32;
-    let (mut count, mut run) = (0, 0.0);
-    for i in 0..=STEPS {
-        let angle = (90.0 + WRIST).to_radians() + sweep * i as f32 / STEPS as f32;
-        if i < STEPS && covered(mask, x + radius * angle.cos(), y + radius * angle.sin()) {
-            run += step;
+    let profile: Vec<f32> = (0..=STEPS)
+        .map(|i| {
+            let angle = (90.0 + WRIST).to_radians() + sweep * i as f32 / STEPS as f32;
+            let at = (x + radius * angle.cos(), y + radius * angle.sin());
+            between(strength, width, at)
+        })
+        .collect();
+    let most = profile.iter().copied().fold(0.0, f32::max);
+    let fall = FALL * most + noise;
+    let (mut count, mut rising) = (0, true);
+    // The highest since the last fall, or the lowest since the last rise.
+    let mut turn = 0.0;
+    for value in profile.into_iter().chain([0.0]) {
+        if rising {
+            turn = value.max(turn);
+            if turn - value > fall {
+                count += usize::from(turn > HIGH * most);
+                (rising, turn) = (false, value);
+            }
         } else {
-            count += usize::from(run > THINNEST);
-            run = 0.0;
+            turn = value.min(turn);
+            if value - turn > fall {
+                (rising, turn) = (true, value);
+            }
         }
     }
-    count
-}
-
-fn covered(mask: &Mask, x: f32, y: f32) -> bool {
-    x >= 0.0
-        && y >= 0.0
-        && (x as usize) < mask.width
-        && (y as usize) < mask.height
-        && mask.on[y as usize * mask.width + x as usize]
+    // An arc through nothing has no peaks, however weak.
+    if most > FAINTEST { count } else { 0 }
 }

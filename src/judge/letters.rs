@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::grid::{Grid, Mask};
+use super::grid::{Grid, Mask, between, mean_colour};
 use super::look::Ground;
 use super::paint::tint;
 use super::regions::depth;
@@ -19,18 +19,29 @@ const POINTS: usize = ACROSS * DOWN;
 const FRAME_HEIGHT: f32 = 1.26;
 /// Height of a letter's ink in letter heights: strokes reach half their width beyond.
 const INK: f32 = 1.16;
-/// Letter heights in working pixels for which the alphabet is kept, one blur each.
+/// Letter heights in working pixels for which the alphabet is kept.
 const HEIGHTS: [f32; 4] = [10.0, 12.0, 15.0, 19.0];
-/// Depth of the sharpest joints of strokes (W), of the ink's height, and working pixels more that
-/// soft edges add: anything with deeper parts is a solid.
-const DEEPEST_JOINT: (f32, f32) = (0.20, 1.2);
+/// Widths of the blurs in working pixels for which it is kept: what a pixel and the
+/// interpolation between pixels blur, and a soft image.
+const BLURS: [f32; 2] = [1.4, 3.0];
 /// Heights of ink that letters can have, in working pixels.
 const INK_HEIGHTS: (f32, f32) = (8.0, 30.0);
 /// Least mean likeness of all letters for the marks to be a word.
-const LEGIBLE: f32 = 0.72;
+const LEGIBLE: f32 = 0.80;
 
 /// Samples of one letter with their mean taken off, of length 1.
 type Samples = [f32; POINTS];
+
+/// Whether marks are as thin as strokes of letters are: a cheap look that spares words the
+/// comparison with solids. Blurred words can fail it and rings pass it.
+pub(super) fn are_strokes(marks: &Mask) -> bool {
+    /// Depth of the sharpest joints of strokes (W), of the ink's height, and working pixels more
+    /// that edges add.
+    const DEEPEST_JOINT: (f32, f32) = (0.20, 1.2);
+    let Some((_, top, _, bottom)) = marks.bounds() else { return false };
+    let deepest = DEEPEST_JOINT.0 * (bottom - top) as f32 + DEEPEST_JOINT.1;
+    depth(marks).into_iter().all(|d| d <= deepest)
+}
 
 /// Reads the word that the marks in an image are, if they are one.
 pub(super) fn read(grid: &Grid, ground: &Ground, size: (u32, u32)) -> Option<SeenWord> {
@@ -76,11 +87,7 @@ impl Ink {
     fn of(grid: &Grid, ground: &Ground) -> Option<Ink> {
         let bounds = ground.mask.bounds()?;
         let height = (bounds.3 - bounds.1) as f32;
-        if !(INK_HEIGHTS.0..=INK_HEIGHTS.1).contains(&height)
-            || depth(&ground.mask)
-                .into_iter()
-                .any(|d| d > DEEPEST_JOINT.0 * height + DEEPEST_JOINT.1)
-        {
+        if !(INK_HEIGHTS.0..=INK_HEIGHTS.1).contains(&height) {
             return None;
         }
         let strong = strongest(ground);
@@ -99,28 +106,33 @@ impl Ink {
         Some(Ink { width: grid.width, height: grid.height, coverage, bounds, strong })
     }
 
-    /// The most legible reading, over the numbers of letters that the extent allows.
+    /// The letters, if they are legible, sharp or blurred.
     fn read(&self) -> Option<Vec<ReadLetter>> {
         let (x0, y0, x1, y1) = self.soft_bounds();
         let height = (y1 - y0) / INK;
         // The outer letters' ink reaches from 0.26 (I) to 0.38 (W) heights beyond their middles.
         const REACH: (f32, f32) = (0.26, 0.38);
-        let advances = |reach: f32| ((x1 - x0) / height - 2.0 * reach) / WORD_ADVANCE;
         let middle = 0.5 * (REACH.0 + REACH.1);
-        let letters = 1.0 + advances(middle).round().max(0.0);
-        if letters as usize > MAX_LETTERS {
+        let advances = ((x1 - x0) / height - 2.0 * middle) / WORD_ADVANCE;
+        let letters = 1 + advances.round().max(0.0) as usize;
+        if letters > MAX_LETTERS {
             return None;
         }
-        let alphabet = alphabet(height);
-        let start = Line { x: x0 + middle * height, y: 0.5 * (y0 + y1), height };
-        let line = self.settle(alphabet, start, letters as usize);
-        let (mut text, mut sum) = (Vec::new(), 0.0);
-        for i in 0..letters as usize {
-            let (letter, best, second) = self.letter(alphabet, line, i);
-            text.push((letter, ((best - second) / (1.0 - second).max(1e-3)).clamp(0.0, 1.0)));
-            sum += best;
+        // Blur makes the ink higher than the letters.
+        for (blur, taller) in [(0, 0.0), (1, 0.0), (1, 1.5)] {
+            let height = height - taller;
+            let alphabet = alphabet(height, blur);
+            let start = Line { x: x0 + 0.5 * taller + middle * height, y: 0.5 * (y0 + y1), height };
+            let line = self.settle(alphabet, start, letters);
+            let read: Vec<(char, f32, f32)> =
+                (0..letters).map(|i| self.letter(alphabet, line, i)).collect();
+            let likeness = read.iter().map(|r| r.1).sum::<f32>() / letters as f32;
+            if likeness >= LEGIBLE {
+                let sure = |best: f32, second: f32| (best - second) / (1.0 - second).max(1e-3);
+                return Some(read.iter().map(|&(l, a, b)| (l, sure(a, b).min(1.0))).collect());
+            }
         }
-        (sum / letters >= LEGIBLE).then_some(text)
+        None
     }
 
     /// Moves and scales the line to where its letters are most like letters.
@@ -180,23 +192,10 @@ impl Ink {
         let mut samples = [0.0; POINTS];
         for (i, sample) in samples.iter_mut().enumerate() {
             let (u, v) = point(i);
-            *sample = self.at(middle + u * line.height, line.y + v * line.height);
+            let at = (middle + u * line.height, line.y + v * line.height);
+            *sample = between(&self.coverage, self.width, at);
         }
         normalised(samples)
-    }
-
-    /// Coverage between pixel middles.
-    fn at(&self, x: f32, y: f32) -> f32 {
-        let (x, y) = (x - 0.5, y - 0.5);
-        let (column, row) = (x.floor(), y.floor());
-        let (fx, fy) = (x - column, y - row);
-        let get = |c: f32, r: f32| {
-            let inside = c >= 0.0 && r >= 0.0 && c < self.width as f32 && r < self.height as f32;
-            if inside { self.coverage[r as usize * self.width + c as usize] } else { 0.0 }
-        };
-        let top = get(column, row) * (1.0 - fx) + get(column + 1.0, row) * fx;
-        let bottom = get(column, row + 1.0) * (1.0 - fx) + get(column + 1.0, row + 1.0) * fx;
-        top * (1.0 - fy) + bottom * fy
     }
 
     /// The box of the ink with its sides placed within pixels by the coverage there.
@@ -230,18 +229,6 @@ fn strongest(ground: &Ground) -> Mask {
     strong
 }
 
-fn mean_colour(grid: &Grid, mask: &Mask) -> [f32; 3] {
-    let mut sum = [0.0; 3];
-    let mut n: f32 = 0.0;
-    for at in mask.pixels() {
-        n += 1.0;
-        for (s, v) in sum.iter_mut().zip(grid.rgb[at]) {
-            *s += v;
-        }
-    }
-    sum.map(|s| s / n.max(1.0))
-}
-
 /// A sample's place in letter heights from the letter's middle.
 fn point(i: usize) -> (f32, f32) {
     let u = ((i % ACROSS) as f32 + 0.5) / ACROSS as f32 - 0.5;
@@ -259,16 +246,17 @@ fn normalised(mut samples: Samples) -> Samples {
     samples
 }
 
-/// A to Z as letters of about this height in working pixels look.
-fn alphabet(height: f32) -> &'static [Samples] {
+/// A to Z as letters of about this height in working pixels look, with one of [`BLURS`].
+fn alphabet(height: f32, blur: usize) -> &'static [Samples] {
     static ALPHABETS: LazyLock<Vec<Vec<Samples>>> = LazyLock::new(|| {
         let drawn: Vec<Drawn> = (b'A'..=b'Z').map(|l| Drawn::of(char::from(l))).collect();
-        HEIGHTS.iter().map(|&h| drawn.iter().map(|d| d.samples(h)).collect()).collect()
+        let kinds = HEIGHTS.iter().flat_map(|&h| BLURS.map(|blur| blur / h));
+        kinds.map(|blur| drawn.iter().map(|d| d.samples(blur)).collect()).collect()
     });
     let nearest = (0..HEIGHTS.len())
         .min_by(|&a, &b| (HEIGHTS[a] - height).abs().total_cmp(&(HEIGHTS[b] - height).abs()))
         .unwrap_or(0);
-    &ALPHABETS[nearest]
+    &ALPHABETS[nearest * BLURS.len() + blur]
 }
 
 /// A letter as the world draws it, large, as sums over rectangles.
@@ -308,11 +296,10 @@ impl Drawn {
         Drawn { sums }
     }
 
-    fn samples(&self, height: f32) -> Samples {
-        /// A pixel and the interpolation between pixels blur about so many pixels.
-        const BLUR: f32 = 1.4;
+    /// The letter averaged over squares whose side is `blur` letter heights.
+    fn samples(&self, blur: f32) -> Samples {
         let unit = DRAWN as f32 * DRAWN_HEIGHT;
-        let half = 0.5 * BLUR / height * unit;
+        let half = 0.5 * blur * unit;
         let mut samples = [0.0; POINTS];
         for (i, sample) in samples.iter_mut().enumerate() {
             let (u, v) = point(i);

@@ -1,7 +1,7 @@
 //! From an image to what is seen in it.
 
 use image::RgbImage;
-use ndarray::Array2;
+use ndarray::{Array2, Zip};
 
 use super::backdrop::{Backdrop, classify, light, standing_out};
 use super::fit::{Fit, PATTERNED, View, bounds_of};
@@ -23,22 +23,40 @@ pub fn look(image: &RgbImage) -> Seen {
         return Seen::default();
     }
     let ground = Ground::of(&grid);
-    let calm = &ground.calm;
     let mut seen = Seen {
         background: classify(&ground.backdrop),
         light: Some(light(&ground.backdrop)),
         ..Seen::default()
     };
-    if let Some(fingers) = hand::fingers(calm, &ground.mask) {
-        seen.fingers = Some(fingers);
+    seen.fingers = hand::fingers(&ground.calm, &ground.mask, &ground.strength, ground.noise);
+    if seen.fingers.is_some() {
         return seen;
     }
-    if let Some(word) = letters::read(calm, &ground, image.dimensions()) {
-        seen.word = Some(word);
-        return seen;
+    if letters::are_strokes(&ground.mask) {
+        seen.word = letters::read(&ground.calm, &ground, image.dimensions());
+        if seen.word.is_some() {
+            return seen;
+        }
     }
-    seen.objects = objects(&grid, &ground, image.dimensions());
+    let found = candidates(&grid, &ground);
+    if explained(&found) < SOLID {
+        seen.word = letters::read(&ground.calm, &ground, image.dimensions());
+    }
+    if seen.word.is_none() {
+        seen.objects = objects(found, &grid, &ground, image.dimensions());
+    }
     seen
+}
+
+/// Part of the marks' difference from the background from which they are solids beyond doubt;
+/// below it they may be letters.
+const SOLID: f32 = 0.80;
+
+/// Part of the difference from the background that all solids together explain.
+fn explained(found: &[Candidate]) -> f32 {
+    let nothing: f32 = found.iter().map(|c| c.fit.nothing).sum();
+    let left: f32 = found.iter().map(|c| c.fit.cost).sum();
+    if nothing > 0.0 { 1.0 - left / nothing } else { 0.0 }
 }
 
 /// The background and what stands out from it.
@@ -58,15 +76,20 @@ impl Ground {
     fn of(grid: &Grid) -> Ground {
         /// Difference of colours from which a pixel stands out in an image without noise.
         const FAINT: f32 = 0.075;
-        /// Noise deviations that a pixel of the smoothed image has to stand out by.
-        const NOISE: f32 = 2.2;
+        /// Noise deviations that a pixel of the smoothed image has to stand out by (smoothing
+        /// leaves 0.375 of the noise in each channel).
+        const NOISE: f32 = 1.7;
         /// Noise from which the image is smoothed before it is cut into regions.
         const NOISY: f32 = 0.012;
         let noise = grid.noise();
         let calm = if noise > NOISY { grid.smoothed() } else { grid.clone() };
         let backdrop = Backdrop::of(&calm, noise);
         let strength = standing_out(&calm, &backdrop);
-        let mask = standing_out_mask(&strength, grid.width, FAINT + NOISE * noise);
+        let marks = standing_out_mask(&strength, grid.width, FAINT.max(NOISE * noise));
+        let mut mask = Mask::empty(grid.width, grid.height);
+        for part in components(&marks, true).into_iter().filter(|part| part.area() >= DUST) {
+            mask = mask.or(&part);
+        }
         Ground { calm, backdrop, strength, mask, noise }
     }
 }
@@ -81,26 +104,25 @@ struct Candidate {
 impl Candidate {
     /// Whether the region may be a piece of an object whose rest looks like the background: a
     /// solid explains it badly, and it is white (whose dark marks look like shadow) or small.
-    fn is_loose(&self, ground: &Ground) -> bool {
+    fn is_loose(&self) -> bool {
         /// Less than the area of the smallest solid, in working pixels.
         const SMALL: usize = 76;
-        !self.fit.is_good(ground.noise)
-            && (self.tint.colour == Colour::White || self.region.area() < SMALL)
+        !self.fit.is_good() && (self.tint.colour == Colour::White || self.region.area() < SMALL)
     }
 }
 
-/// All solids: regions that a solid explains, and then what pieces make together.
-fn objects(grid: &Grid, ground: &Ground, size: (u32, u32)) -> Vec<SeenObject> {
+/// All regions with the solids that explain them best: first those that a solid explains, then
+/// what pieces make together.
+fn candidates(grid: &Grid, ground: &Ground) -> Vec<Candidate> {
     let parts = components(&ground.mask, false);
     let (specks, parts): (Vec<Mask>, Vec<Mask>) =
         parts.into_iter().partition(|part| part.area() < SPECK);
     let whole = parts.iter().flat_map(split).filter(|part| part.area() >= SPECK);
     let (mut loose, mut found): (Vec<Candidate>, Vec<Candidate>) = whole
         .map(|region| candidate(region, grid, ground, &ground.mask))
-        .partition(|c| c.is_loose(ground));
+        .partition(|c| c.is_loose());
     let mut pieces = Mask::empty(grid.width, grid.height);
-    let of_objects = specks.iter().filter(|s| s.area() >= DUST);
-    for at in loose.iter().map(|c| &c.region).chain(of_objects).flat_map(Mask::pixels) {
+    for at in loose.iter().map(|c| &c.region).chain(&specks).flat_map(Mask::pixels) {
         pieces.on[at] = true;
     }
     let joined = bridged(&pieces);
@@ -110,27 +132,87 @@ fn objects(grid: &Grid, ground: &Ground, size: (u32, u32)) -> Vec<SeenObject> {
         let marks = ground.mask.clone().or(&joined);
         found.extend(regions(&joined).into_iter().map(|r| candidate(r, grid, ground, &marks)));
     }
-    let solid = found.into_iter().filter(|c| c.fit.explained() >= EXPLAINED);
-    let mut seen: Vec<SeenObject> = solid.map(|c| seen_object(c, grid, ground, size)).collect();
+    without_leftovers(found)
+}
+
+/// Drops regions that lie within the circle of a solid which explains more: leftovers of its
+/// pattern.
+fn without_leftovers(mut found: Vec<Candidate>) -> Vec<Candidate> {
+    /// Part of a region within the circle from which it is a leftover.
+    const WITHIN: f32 = 0.6;
+    let weight = |c: &Candidate| c.fit.nothing - c.fit.cost;
+    found.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
+    let mut kept: Vec<Candidate> = Vec::new();
+    for c in found {
+        let most = WITHIN * c.region.area() as f32;
+        let inside = |k: &Candidate| {
+            c.region.pixels().filter(|&at| k.fit.place.contains(at, c.region.width)).count() as f32
+        };
+        if !kept.iter().any(|k| inside(k) > most) {
+            kept.push(c);
+        }
+    }
+    kept
+}
+
+/// The solids from left to right.
+fn objects(
+    found: Vec<Candidate>,
+    grid: &Grid,
+    ground: &Ground,
+    size: (u32, u32),
+) -> Vec<SeenObject> {
+    let mut seen: Vec<SeenObject> =
+        found.into_iter().map(|c| seen_object(c, grid, ground, size)).collect();
     seen.sort_by(|a, b| a.centre.0.total_cmp(&b.centre.0));
     seen
 }
 
-/// Part of a region's difference from the background that the best solid has to explain, for
-/// the region to be an object at all.
-const EXPLAINED: f32 = 0.30;
-/// Specks smaller than this many working pixels are not even pieces of objects.
-const DUST: usize = 4;
+/// Softness of images in which no sharp solid explains a region, in working pixels.
+const SOFT: [f32; 2] = [0.6, 1.2];
+/// Explained part of a region's difference from the background below which another colour is
+/// tried, and how much more that has to explain.
+const DOUBTFUL: f32 = 0.5;
+const BETTER: f32 = 0.1;
+/// Marks smaller than this many working pixels are not even pieces of objects or letters.
+const DUST: usize = 5;
 
 fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candidate {
     let mut others = marks.clone();
     for at in region.pixels() {
         others.on[at] = false;
     }
-    let view = View { grid, backdrop: &ground.backdrop, others: &others, noise: ground.noise };
+    let mut view = View {
+        grid,
+        backdrop: &ground.backdrop,
+        others: &others,
+        noise: ground.noise,
+        softness: 0.0,
+    };
     let tint = tint(&ground.calm, &region);
-    let shapes = templates(tint.colour, light(&ground.backdrop));
-    let fit = view.fit(&shapes, box_of(&region));
+    let light = light(&ground.backdrop);
+    let bounds = box_of(&region);
+    let mut fit = view.fit(&templates(tint.colour, light), bounds);
+    let mut sharpest = view.softness;
+    for softness in SOFT {
+        if fit.is_good() {
+            break;
+        }
+        view.softness = softness;
+        let soft = view.fit(&templates(tint.colour, light), bounds);
+        if soft.cost < fit.cost {
+            (fit, sharpest) = (soft, softness);
+        }
+    }
+    if fit.explained() < DOUBTFUL {
+        // A mixture with the background may have misled the eye: the solid decides.
+        view.softness = sharpest;
+        let other = view.fit(&templates(tint.other, light), bounds);
+        if other.explained() > fit.explained() + BETTER {
+            let tint = Tint { colour: tint.other, other: tint.colour, sure: 0.0 };
+            return Candidate { region, tint, fit: other };
+        }
+    }
     Candidate { region, tint, fit }
 }
 
@@ -145,14 +227,17 @@ fn seen_object(c: Candidate, grid: &Grid, ground: &Ground, (w, h): (u32, u32)) -
     let radius = c.fit.place.radius / scale;
     let bounds = bounds_of(&c.fit);
     let sure = sureness(&c, radius);
-    // A solid that explains its region well has its own silhouette; anything else keeps the
-    // pixels that stand out.
-    let mask = if c.fit.is_good(ground.noise) {
-        let shapes = templates(c.tint.colour, light(&ground.backdrop));
-        silhouette(&shapes[c.fit.shape as usize], c.fit.place, w as f32 / scale, (w, h))
-    } else {
-        c.region.scaled_to(w, h)
-    };
+    // A solid that explains its region well has its own silhouette; anything else keeps its
+    // pixels that stand out or lie within it.
+    let shapes = templates(c.tint.colour, light(&ground.backdrop));
+    let template = &shapes[c.fit.shape as usize];
+    let mut mask = silhouette(template, c.fit.place, w as f32 / scale, (w, h));
+    if !c.fit.is_good() {
+        let (region, marks) = (c.region.scaled_to(w, h), ground.mask.scaled_to(w, h));
+        Zip::from(&mut mask).and(&region).and(&marks).for_each(|on, &own, &mark| {
+            *on = own && (mark || *on);
+        });
+    }
     SeenObject {
         shape: c.fit.shape,
         colour: c.tint.colour,

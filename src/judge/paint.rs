@@ -19,6 +19,8 @@ const HUES: [(Colour, f32); 7] = [
 pub(super) struct Tint {
     /// The most likely colour.
     pub colour: Colour,
+    /// The next most likely one.
+    pub other: Colour,
     /// How sure that is, in \[0, 1\].
     pub sure: f32,
 }
@@ -67,14 +69,16 @@ pub(super) fn tint(grid: &Grid, region: &Mask) -> Tint {
     let saturation = if most_sum > 0.0 { chroma_sum / most_sum } else { 0.0 };
     let best = (0..HUES.len()).max_by(|&a, &b| votes[a].total_cmp(&votes[b])).unwrap_or(0);
     let all: f32 = votes.iter().sum();
-    let second = (0..HUES.len()).filter(|&i| i != best).map(|i| votes[i]).fold(0.0, f32::max);
+    let rest = (0..HUES.len()).filter(|&i| i != best);
+    let second = rest.max_by(|&a, &b| votes[a].total_cmp(&votes[b])).unwrap_or(0);
     // How far the saturation is from the limit between white and coloured, 1 at twice or zero.
     let clear = ((saturation - WHITE).abs() / WHITE).min(1.0);
     if saturation < WHITE {
-        return Tint { colour: Colour::White, sure: clear };
+        return Tint { colour: Colour::White, other: HUES[best].0, sure: clear };
     }
-    let sure = if all > 0.0 { (votes[best] - second) / all } else { 0.0 };
-    Tint { colour: HUES[best].0, sure: sure.min(clear) }
+    let hue_clear = if all > 0.0 { (votes[best] - votes[second]) / all } else { 0.0 };
+    let other = if clear < hue_clear { Colour::White } else { HUES[second].0 };
+    Tint { colour: HUES[best].0, other, sure: hue_clear.min(clear) }
 }
 
 fn nearest_hue(hue: f32) -> usize {

@@ -39,6 +39,15 @@ pub(super) struct Place {
     pub radius: f32,
 }
 
+/// What a pixel sees of a template along one axis, in template pixels.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    from: usize,
+    to: usize,
+    /// One over the pixel's extent, which can be more than what lies within the template.
+    share: f32,
+}
+
 impl Template {
     fn draw(shape: Shape, colour: Colour, light: Light) -> Template {
         // The renderer wants whole scenes: one with the object in the middle.
@@ -82,25 +91,21 @@ impl Template {
         Template { shape, sums }
     }
 
-    /// What a working pixel sees of the solid, given the pixel's sides in template pixels
-    /// ([`Place::edges`]).
-    pub fn patch(&self, (x0, x1): (usize, usize), (y0, y1): (usize, usize)) -> Patch {
-        let (a, b) = (&self.sums[y0 * ROW + x0], &self.sums[y0 * ROW + x1]);
-        let (c, d) = (&self.sums[y1 * ROW + x0], &self.sums[y1 * ROW + x1]);
-        // Around the solid the template has air: a pixel beyond it sees nothing.
-        let scale = 1.0 / ((x1 - x0) * (y1 - y0)).max(1) as f32;
+    /// What a working pixel sees of the solid, given its extents across and down
+    /// ([`Place::extents`]).
+    pub fn patch(&self, across: Extent, down: Extent) -> Patch {
+        let (above, below) = (down.from * ROW, down.to * ROW);
+        let (a, b) = (&self.sums[above + across.from], &self.sums[above + across.to]);
+        let (c, d) = (&self.sums[below + across.from], &self.sums[below + across.to]);
+        // Around the solid the template has air: the part of a pixel beyond it sees nothing.
+        let scale = across.share * down.share;
         std::array::from_fn(|k| (d[k] - b[k] - c[k] + a[k]) * scale)
     }
 }
 
 impl Template {
-    fn coverage(&self, (x0, x1): (usize, usize), (y0, y1): (usize, usize)) -> f32 {
-        // In images finer than the template a pixel can lie between two of its lines.
-        let (x1, y1) = (x1.max(x0 + 1).min(SIDE), y1.max(y0 + 1).min(SIDE));
-        if x1 <= x0 || y1 <= y0 {
-            return 0.0;
-        }
-        self.patch((x0, x1), (y0, y1))[COVERAGE]
+    fn coverage(&self, across: Extent, down: Extent) -> f32 {
+        self.patch(across, down)[COVERAGE]
     }
 }
 
@@ -144,16 +149,29 @@ impl Place {
         }
     }
 
-    /// The sides of `count` pixels from `first` on, along one axis, in template pixels; `centre`
-    /// is the place's on that axis.
-    pub fn edges(&self, centre: f32, first: usize, count: usize) -> Vec<(usize, usize)> {
+    /// What `count` pixels from `first` on see of a template along one axis; `centre` is the
+    /// place's on that axis. Pixels of a soft image see `softness` pixels more on either side.
+    pub fn extents(&self, centre: f32, first: usize, count: usize, softness: f32) -> Vec<Extent> {
         let scale = RADIUS / self.radius;
-        let edge = |v: usize| {
-            let t = (v as f32 - centre) * scale + 0.5 * SIDE as f32;
-            // Rounded; the cast cuts negative values to zero.
-            ((t + 0.5) as usize).min(SIDE)
-        };
-        (first..first + count).map(|v| (edge(v), edge(v + 1))).collect()
+        // Rounded; far enough from zero that the cast cuts towards minus infinity.
+        const FAR: i32 = 1 << 14;
+        let edge =
+            |v: f32| ((v - centre) * scale + 0.5 * SIDE as f32 + 0.5 + FAR as f32) as i32 - FAR;
+        (first..first + count)
+            .map(|v| {
+                let from = edge(v as f32 - softness);
+                // In an image finer than the template a pixel lies between two of its lines.
+                let to = edge(v as f32 + 1.0 + softness).max(from + 1);
+                let inside = |v: i32| v.clamp(0, SIDE as i32) as usize;
+                Extent { from: inside(from), to: inside(to), share: 1.0 / (to - from) as f32 }
+            })
+            .collect()
+    }
+
+    /// Whether the middle of a pixel of an image of this width lies within the circle.
+    pub fn contains(&self, at: usize, width: usize) -> bool {
+        let (x, y) = ((at % width) as f32 + 0.5, (at / width) as f32 + 0.5);
+        (x - self.x).hypot(y - self.y) <= self.radius
     }
 
     /// The working pixels around the circle: left, top, right, bottom (one past the end).
@@ -175,8 +193,8 @@ pub(super) fn silhouette(
     (w, h): (u32, u32),
 ) -> Array2<bool> {
     let place = Place { x: place.x * scale, y: place.y * scale, radius: place.radius * scale };
-    let columns = place.edges(place.x, 0, w as usize);
-    let rows = place.edges(place.y, 0, h as usize);
+    let columns = place.extents(place.x, 0, w as usize, 0.0);
+    let rows = place.extents(place.y, 0, h as usize, 0.0);
     Array2::from_shape_fn((h as usize, w as usize), |(y, x)| {
         template.coverage(columns[x], rows[y]) >= 0.5
     })
