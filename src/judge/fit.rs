@@ -35,6 +35,10 @@ const FAR_STEPS: [f32; 4] = [2.0, 1.0, 0.5, 0.25];
 /// A shape that starts with so many times the cost of the best is not moved at all.
 const HOPELESS: f32 = 2.0;
 
+/// Least and most that a lenient look multiplies each channel of the paint by.
+const LEAST_PAINT: f32 = 0.4;
+const MOST_PAINT: f32 = 1.8;
+
 /// What the fit of a region looks at.
 pub(super) struct View<'a> {
     pub grid: &'a Grid,
@@ -45,6 +49,9 @@ pub(super) struct View<'a> {
     pub noise: f32,
     /// Working pixels by which the image is softer than a freshly drawn one.
     pub softness: f32,
+    /// Whether solids may be stretched and their paint may be off: for badly drawn images, where
+    /// the outline and the shading that is left have to tell.
+    pub lenient: bool,
 }
 
 impl Fit {
@@ -63,7 +70,7 @@ fn is_good(cost: f32, place: Place) -> bool {
     /// Cost a pixel that is left, times three: a silhouette has about three times the square of
     /// its radius.
     const LEFT: f32 = 0.02;
-    cost <= LEFT * place.radius * place.radius
+    cost <= LEFT * place.radius * place.radius * place.tall
 }
 
 /// Differences of one solid with each finish at one place.
@@ -126,25 +133,55 @@ impl Errors {
 
 impl View<'_> {
     fn errors(&self, template: &Template, place: Place) -> Errors {
+        let mut paint = [1.0; 3];
+        if self.lenient {
+            let (mut drawn, mut there) = ([1e-3; 3], [1e-3; 3]);
+            self.each_pixel(template, place, |patch, pixel, backdrop| {
+                if patch[COVERAGE] >= 0.5 {
+                    for k in 0..3 {
+                        drawn[k] += patch[k];
+                        there[k] += (pixel[k] - (1.0 - patch[COVERAGE]) * backdrop[k]).max(0.0);
+                    }
+                }
+            });
+            paint = std::array::from_fn(|k| (there[k] / drawn[k]).clamp(LEAST_PAINT, MOST_PAINT));
+        }
         let (mut errors, mut pixels) = (Errors::default(), 0.0);
-        let (x0, y0, x1, y1) = place.window(self.others);
-        let columns = place.extents(place.x, x0, x1.saturating_sub(x0), self.softness);
-        let rows = place.extents(place.y, y0, y1.saturating_sub(y0), self.softness);
-        for (y, &row) in (y0..).zip(&rows) {
-            for (x, &column) in (x0..).zip(&columns) {
-                let at = y * self.grid.width + x;
-                if !self.others.on[at] {
-                    let patch = template.patch(column, row);
-                    errors.add(&patch, self.grid.rgb[at], self.backdrop.rgb[at]);
-                    pixels += 1.0;
+        self.each_pixel(template, place, |mut patch, pixel, backdrop| {
+            for from in [0, PATTERNS[0], PATTERNS[1]] {
+                for k in 0..3 {
+                    patch[from + k] *= paint[k];
                 }
             }
-        }
+            errors.add(&patch, pixel, backdrop);
+            pixels += 1.0;
+        });
         // What noise adds to three channels of each pixel, whatever is there.
         let noise = 3.0 * self.noise * self.noise * pixels;
         errors.plain = (errors.plain - noise).max(0.0);
         errors.nothing = (errors.nothing - noise).max(0.0);
         errors
+    }
+
+    /// Hands every pixel around a place to `visit`, but those of other regions: what the solid
+    /// shows there, the pixel, and the background behind it.
+    fn each_pixel(
+        &self,
+        template: &Template,
+        place: Place,
+        mut visit: impl FnMut(Patch, [f32; 3], [f32; 3]),
+    ) {
+        let (x0, y0, x1, y1) = place.window(self.others);
+        let columns = place.columns(x0, x1.saturating_sub(x0), self.softness);
+        let rows = place.rows(y0, y1.saturating_sub(y0), self.softness);
+        for (y, &row) in (y0..).zip(&rows) {
+            for (x, &column) in (x0..).zip(&columns) {
+                let at = y * self.grid.width + x;
+                if !self.others.on[at] {
+                    visit(template.patch(column, row), self.grid.rgb[at], self.backdrop.rgb[at]);
+                }
+            }
+        }
     }
 
     /// The best solid for a region of a known colour: starts each shape at the region's box,
@@ -153,7 +190,11 @@ impl View<'_> {
         let mut tried: Vec<(f32, Shape, Place)> = shapes
             .iter()
             .map(|template| {
-                let place = Place::of_bounds(template.shape, bounds);
+                let place = if self.lenient {
+                    Place::stretched_to(template.shape, bounds)
+                } else {
+                    Place::of_bounds(template.shape, bounds)
+                };
                 (self.errors(template, place).best().0, template.shape, place)
             })
             .collect();
@@ -209,13 +250,22 @@ impl View<'_> {
         let cost = |place: Place| self.errors(template, place).best().0;
         let (mut place, mut least) = (start, cost_there);
         for &step in steps {
-            let moves = [(step, 0.0, 0.0), (0.0, step, 0.0), (0.0, 0.0, step)];
-            for (dx, dy, dr) in moves {
+            let moves = [
+                (step, 0.0, 0.0, 0.0),
+                (0.0, step, 0.0, 0.0),
+                (0.0, 0.0, step, 0.0),
+                (0.0, 0.0, 0.0, step),
+            ];
+            let degrees = if self.lenient { 4 } else { 3 };
+            for &(dx, dy, across, down) in &moves[..degrees] {
                 for sign in [1.0, -1.0] {
+                    let radius = (place.radius + sign * across).max(1.0);
+                    let height = (place.radius * place.tall + sign * down).max(1.0);
                     let next = Place {
                         x: place.x + sign * dx,
                         y: place.y + sign * dy,
-                        radius: (place.radius + sign * dr).max(1.0),
+                        radius,
+                        tall: if self.lenient { height / radius } else { 1.0 },
                     };
                     let c = cost(next);
                     if c < least {
@@ -232,6 +282,7 @@ impl View<'_> {
 /// Box of a fitted solid in working pixels.
 pub(super) fn bounds_of(fit: &Fit) -> [f32; 4] {
     let o = outline(fit.shape);
-    let Place { x, y, radius } = fit.place;
-    [x + radius * o[0], y + radius * o[1], x + radius * o[2], y + radius * o[3]]
+    let Place { x, y, radius, tall } = fit.place;
+    let down = radius * tall;
+    [x + radius * o[0], y + down * o[1], x + radius * o[2], y + down * o[3]]
 }

@@ -5,7 +5,7 @@ use ndarray::{Array2, Zip};
 
 use super::backdrop::{Backdrop, classify, light, standing_out};
 use super::fit::{Fit, PATTERNED, View, bounds_of};
-use super::grid::{Grid, Mask, components};
+use super::grid::{Grid, Mask, components, median};
 use super::paint::{Tint, tint};
 use super::regions::{SPECK, bridged, regions, split, standing_out_mask};
 use super::seen::{Seen, SeenObject, Sureness};
@@ -92,6 +92,19 @@ impl Ground {
         }
         Ground { calm, backdrop, strength, mask, noise }
     }
+
+    /// The pixels of a region that stand out by a good part of what its stronger ones do.
+    fn bright(&self, region: &Mask) -> Mask {
+        /// Part of the median strength.
+        const PART: f32 = 0.4;
+        let mut strengths: Vec<f32> = region.pixels().map(|at| self.strength[at]).collect();
+        let limit = if strengths.is_empty() { 0.0 } else { PART * median(&mut strengths) };
+        let mut bright = region.clone();
+        for (on, &strength) in bright.on.iter_mut().zip(&self.strength) {
+            *on &= strength >= limit;
+        }
+        bright
+    }
 }
 
 /// A region with its colour and the solid that explains it.
@@ -170,7 +183,9 @@ fn objects(
 
 /// Softness of images in which no sharp solid explains a region, in working pixels.
 const SOFT: [f32; 2] = [0.6, 1.2];
-/// Explained part of a region's difference from the background below which another colour is
+/// Explained part of a region's difference from the background below which solids may be bent.
+const WELL_DRAWN: f32 = 0.93;
+/// The same below which another colour is
 /// tried, and how much more that has to explain.
 const DOUBTFUL: f32 = 0.5;
 const BETTER: f32 = 0.1;
@@ -188,6 +203,7 @@ fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candid
         others: &others,
         noise: ground.noise,
         softness: 0.0,
+        lenient: false,
     };
     let tint = tint(&ground.calm, &region);
     let light = light(&ground.backdrop);
@@ -204,9 +220,16 @@ fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candid
             (fit, sharpest) = (soft, softness);
         }
     }
+    view.softness = sharpest;
+    if !fit.is_good() && fit.explained() < WELL_DRAWN {
+        view.lenient = true;
+        let bent = view.fit(&templates(tint.colour, light), bounds);
+        if bent.cost < fit.cost {
+            fit = bent;
+        }
+    }
     if fit.explained() < DOUBTFUL {
         // A mixture with the background may have misled the eye: the solid decides.
-        view.softness = sharpest;
         let other = view.fit(&templates(tint.other, light), bounds);
         if other.explained() > fit.explained() + BETTER {
             let tint = Tint { colour: tint.other, other: tint.colour, sure: 0.0 };
@@ -224,7 +247,7 @@ fn box_of(region: &Mask) -> [f32; 4] {
 
 fn seen_object(c: Candidate, grid: &Grid, ground: &Ground, (w, h): (u32, u32)) -> SeenObject {
     let scale = grid.width as f32;
-    let radius = c.fit.place.radius / scale;
+    let radius = c.fit.place.mean_radius() / scale;
     let bounds = bounds_of(&c.fit);
     let sure = sureness(&c, radius);
     // A solid that explains its region well has its own silhouette; anything else keeps its
@@ -233,7 +256,7 @@ fn seen_object(c: Candidate, grid: &Grid, ground: &Ground, (w, h): (u32, u32)) -
     let template = &shapes[c.fit.shape as usize];
     let mut mask = silhouette(template, c.fit.place, w as f32 / scale, (w, h));
     if !c.fit.is_good() {
-        let (region, marks) = (c.region.scaled_to(w, h), ground.mask.scaled_to(w, h));
+        let (region, marks) = (c.region.scaled_to(w, h), ground.bright(&c.region).scaled_to(w, h));
         Zip::from(&mut mask).and(&region).and(&marks).for_each(|on, &own, &mark| {
             *on = own && (mark || *on);
         });
