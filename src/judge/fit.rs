@@ -15,8 +15,8 @@ pub(super) struct Fit {
     pub cost: f32,
     /// The same with nothing but the background and shadows there.
     pub nothing: f32,
-    /// The same as `cost` for the next best shape.
-    pub next_shape: f32,
+    /// How much worse the next best shape is, of its own cost: 0 to 1.
+    pub clear: f32,
     /// How clearly the finish is marked: the greatest of the two contrasts (stripes, dots), 0
     /// on a plain solid, 1 on a freshly drawn pattern.
     pub contrast: f32,
@@ -49,9 +49,17 @@ pub(super) struct View<'a> {
     pub noise: f32,
     /// Working pixels by which the image is softer than a freshly drawn one.
     pub softness: f32,
-    /// Whether solids may be stretched and their paint may be off: for badly drawn images, where
-    /// the outline and the shading that is left have to tell.
-    pub lenient: bool,
+    /// For badly drawn images, where shading tells little: solids may be stretched, their paint
+    /// may be off, and the outline counts most.
+    pub lenient: Option<Presence>,
+}
+
+/// Where something is in an image, whatever its colours.
+pub(super) struct Presence {
+    /// For each pixel how much of it something covers, in \[0, 1\].
+    pub coverage: Vec<f32>,
+    /// Squared difference that a pixel costs which is covered on one side only.
+    pub worth: f32,
 }
 
 impl Fit {
@@ -80,6 +88,8 @@ struct Errors {
     nothing: f32,
     /// The same from the plain solid on the background.
     plain: f32,
+    /// Differences of the outline, in a lenient look.
+    outline: f32,
     /// For stripes and dots: what the image adds to plain along what the pattern adds to plain,
     /// and the square of the latter.
     along: [f32; 2],
@@ -134,9 +144,9 @@ impl Errors {
 impl View<'_> {
     fn errors(&self, template: &Template, place: Place) -> Errors {
         let mut paint = [1.0; 3];
-        if self.lenient {
+        if self.lenient.is_some() {
             let (mut drawn, mut there) = ([1e-3; 3], [1e-3; 3]);
-            self.each_pixel(template, place, |patch, pixel, backdrop| {
+            self.each_pixel(template, place, |patch, pixel, backdrop, _| {
                 if patch[COVERAGE] >= 0.5 {
                     for k in 0..3 {
                         drawn[k] += patch[k];
@@ -147,13 +157,17 @@ impl View<'_> {
             paint = std::array::from_fn(|k| (there[k] / drawn[k]).clamp(LEAST_PAINT, MOST_PAINT));
         }
         let (mut errors, mut pixels) = (Errors::default(), 0.0);
-        self.each_pixel(template, place, |mut patch, pixel, backdrop| {
+        self.each_pixel(template, place, |mut patch, pixel, backdrop, at| {
             for from in [0, PATTERNS[0], PATTERNS[1]] {
                 for k in 0..3 {
                     patch[from + k] *= paint[k];
                 }
             }
             errors.add(&patch, pixel, backdrop);
+            if let Some(presence) = &self.lenient {
+                let off = patch[COVERAGE] - presence.coverage[at];
+                errors.outline += presence.worth * off * off;
+            }
             pixels += 1.0;
         });
         // What noise adds to three channels of each pixel, whatever is there.
@@ -163,13 +177,23 @@ impl View<'_> {
         errors
     }
 
+    /// What shapes and places are chosen by: what is left to explain, and in a lenient look the
+    /// outline, beside which colours count little.
+    fn cost(&self, template: &Template, place: Place) -> f32 {
+        /// Weight of colours beside the outline.
+        const COLOURS: f32 = 0.25;
+        let errors = self.errors(template, place);
+        let left = errors.best().0;
+        if self.lenient.is_some() { COLOURS * left + errors.outline } else { left }
+    }
+
     /// Hands every pixel around a place to `visit`, but those of other regions: what the solid
-    /// shows there, the pixel, and the background behind it.
+    /// shows there, the pixel, the background behind it, and the pixel's index.
     fn each_pixel(
         &self,
         template: &Template,
         place: Place,
-        mut visit: impl FnMut(Patch, [f32; 3], [f32; 3]),
+        mut visit: impl FnMut(Patch, [f32; 3], [f32; 3], usize),
     ) {
         let (x0, y0, x1, y1) = place.window(self.others);
         let columns = place.columns(x0, x1.saturating_sub(x0), self.softness);
@@ -178,7 +202,8 @@ impl View<'_> {
             for (x, &column) in (x0..).zip(&columns) {
                 let at = y * self.grid.width + x;
                 if !self.others.on[at] {
-                    visit(template.patch(column, row), self.grid.rgb[at], self.backdrop.rgb[at]);
+                    let patch = template.patch(column, row);
+                    visit(patch, self.grid.rgb[at], self.backdrop.rgb[at], at);
                 }
             }
         }
@@ -190,12 +215,12 @@ impl View<'_> {
         let mut tried: Vec<(f32, Shape, Place)> = shapes
             .iter()
             .map(|template| {
-                let place = if self.lenient {
+                let place = if self.lenient.is_some() {
                     Place::stretched_to(template.shape, bounds)
                 } else {
                     Place::of_bounds(template.shape, bounds)
                 };
-                (self.errors(template, place).best().0, template.shape, place)
+                (self.cost(template, place), template.shape, place)
             })
             .collect();
         tried.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -205,24 +230,16 @@ impl View<'_> {
             // The box misleads where part of the silhouette looks like shadow.
             self.settle_all(&mut tried, shapes, &FAR_STEPS, |_| true);
         }
-        let (cost, shape, place) = tried[0];
+        let (least, shape, place) = tried[0];
+        let clear = 1.0 - least / tried[1].0.max(1e-6);
         let errors = self.errors(&shapes[shape as usize], place);
-        let (_, pattern, contrast, other_contrast) = errors.best();
+        let (cost, pattern, contrast, other_contrast) = errors.best();
         let finish = match pattern {
             _ if contrast < PATTERNED => Finish::Plain,
             0 => Finish::Striped,
             _ => Finish::Dotted,
         };
-        Fit {
-            shape,
-            finish,
-            place,
-            cost,
-            nothing: errors.nothing,
-            next_shape: tried[1].0,
-            contrast,
-            other_contrast,
-        }
+        Fit { shape, finish, place, cost, nothing: errors.nothing, clear, contrast, other_contrast }
     }
 
     /// Moves those of the tried solids to their best places whose cost is `worth_it`, and sorts
@@ -247,7 +264,7 @@ impl View<'_> {
         start: Place,
         cost_there: f32,
     ) -> (Place, f32) {
-        let cost = |place: Place| self.errors(template, place).best().0;
+        let cost = |place: Place| self.cost(template, place);
         let (mut place, mut least) = (start, cost_there);
         for &step in steps {
             let moves = [
@@ -256,7 +273,7 @@ impl View<'_> {
                 (0.0, 0.0, step, 0.0),
                 (0.0, 0.0, 0.0, step),
             ];
-            let degrees = if self.lenient { 4 } else { 3 };
+            let degrees = if self.lenient.is_some() { 4 } else { 3 };
             for &(dx, dy, across, down) in &moves[..degrees] {
                 for sign in [1.0, -1.0] {
                     let radius = (place.radius + sign * across).max(1.0);
@@ -265,7 +282,7 @@ impl View<'_> {
                         x: place.x + sign * dx,
                         y: place.y + sign * dy,
                         radius,
-                        tall: if self.lenient { height / radius } else { 1.0 },
+                        tall: if self.lenient.is_some() { height / radius } else { 1.0 },
                     };
                     let c = cost(next);
                     if c < least {

@@ -4,7 +4,7 @@ use image::RgbImage;
 use ndarray::{Array2, Zip};
 
 use super::backdrop::{Backdrop, classify, light, standing_out};
-use super::fit::{Fit, PATTERNED, View, bounds_of};
+use super::fit::{Fit, PATTERNED, Presence, View, bounds_of};
 use super::grid::{Grid, Mask, components, median};
 use super::paint::{Tint, tint};
 use super::regions::{SPECK, bridged, regions, split, standing_out_mask};
@@ -93,12 +93,26 @@ impl Ground {
         Ground { calm, backdrop, strength, mask, noise }
     }
 
+    /// How much of each pixel something covers, going by how strongly the region stands out.
+    fn presence(&self, region: &Mask) -> Presence {
+        /// Part of the median strength from which a pixel is covered in full.
+        const FULL: f32 = 0.8;
+        let usual = self.usual_strength(region);
+        let full = FULL * usual.max(1e-3);
+        let coverage = self.strength.iter().map(|s| (s / full).min(1.0)).collect();
+        Presence { coverage, worth: usual * usual }
+    }
+
+    fn usual_strength(&self, region: &Mask) -> f32 {
+        let mut strengths: Vec<f32> = region.pixels().map(|at| self.strength[at]).collect();
+        if strengths.is_empty() { 0.0 } else { median(&mut strengths) }
+    }
+
     /// The pixels of a region that stand out by a good part of what its stronger ones do.
     fn bright(&self, region: &Mask) -> Mask {
         /// Part of the median strength.
         const PART: f32 = 0.4;
-        let mut strengths: Vec<f32> = region.pixels().map(|at| self.strength[at]).collect();
-        let limit = if strengths.is_empty() { 0.0 } else { PART * median(&mut strengths) };
+        let limit = PART * self.usual_strength(region);
         let mut bright = region.clone();
         for (on, &strength) in bright.on.iter_mut().zip(&self.strength) {
             *on &= strength >= limit;
@@ -203,7 +217,7 @@ fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candid
         others: &others,
         noise: ground.noise,
         softness: 0.0,
-        lenient: false,
+        lenient: None,
     };
     let tint = tint(&ground.calm, &region);
     let light = light(&ground.backdrop);
@@ -222,11 +236,8 @@ fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candid
     }
     view.softness = sharpest;
     if !fit.is_good() && fit.explained() < WELL_DRAWN {
-        view.lenient = true;
-        let bent = view.fit(&templates(tint.colour, light), bounds);
-        if bent.cost < fit.cost {
-            fit = bent;
-        }
+        view.lenient = Some(ground.presence(&region));
+        fit = view.fit(&templates(tint.colour, light), bounds);
     }
     if fit.explained() < DOUBTFUL {
         // A mixture with the background may have misled the eye: the solid decides.
@@ -293,7 +304,6 @@ fn sureness(c: &Candidate, radius: f32) -> Sureness {
     const HALF_GAP: f32 = 0.0175;
     /// Area from which a region is surely more than a speck.
     const SOLID: f32 = 3.0 * SPECK as f32;
-    let shape = 1.0 - c.fit.cost / c.fit.next_shape.max(1e-6);
     let patterned = c.fit.finish != Finish::Plain;
     let finish = if patterned {
         (c.fit.contrast - c.fit.other_contrast.max(PATTERNED)) / (1.0 - PATTERNED)
@@ -302,7 +312,7 @@ fn sureness(c: &Candidate, radius: f32) -> Sureness {
     };
     Sureness {
         object: (c.region.area() as f32 / SOLID).min(1.0).min(c.fit.explained()),
-        shape: shape.clamp(0.0, 1.0),
+        shape: c.fit.clear.clamp(0.0, 1.0),
         colour: c.tint.sure.clamp(0.0, 1.0),
         size: ((radius - SIZE_LIMIT).abs() / HALF_GAP).min(1.0),
         finish: finish.clamp(0.0, 1.0),
