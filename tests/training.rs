@@ -35,6 +35,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn alone() -> MutexGuard<'static, ()> {
     let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     INTERRUPTED.store(false, Ordering::Relaxed);
+    // Tensors are tiny: threads of a busy machine would wait for each other most of the time.
+    tch::set_num_threads(1);
     guard
 }
 

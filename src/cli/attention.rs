@@ -114,7 +114,7 @@ fn run_world(args: &Args, count: u64) -> Result<u8> {
     spec.insert("from_world".into(), (count as i64).into());
     let folder = RunFolder::create(&args.output.out, "attention", &toml::to_string_pretty(&spec)?)?;
     let bar = bar(count, "prompts");
-    let mut rows = Vec::new();
+    let (mut rows, mut images) = (Vec::new(), Vec::new());
     for (i, sample) in samples.iter().enumerate() {
         let expectations = world::parse(&sample.caption)?;
         let run = capture(&model, &request_of(i)?, Some(expectations), folder.name(), false)?;
@@ -123,8 +123,10 @@ fn run_world(args: &Args, count: u64) -> Result<u8> {
             row.sample = i as u32;
         }
         rows.extend(of_prompt);
+        images.push(score::placed(&run)?);
         bar.inc(1);
     }
+    rows.extend(score::across_images(&images));
     bar.finish_and_clear();
     let mut table = frame(rows.clone())?;
     write_parquet::<AlignmentRow>(&mut table, &folder.path("tables/alignment.parquet")?)?;

@@ -230,7 +230,7 @@ fn an_interrupted_run_leaves_nothing() {
     const PATIENCE: Duration = Duration::from_secs(60);
     let folder = TempDir::new().unwrap();
     let words =
-        ["generate", "--model", TINY, "--prompt", "a ball", "--steps", "1000", "--count", "64"];
+        ["generate", "--model", TINY, "--prompt", "a ball", "--steps", "500", "--count", "64"];
     let mut child = std::process::Command::new(probe(&[]).get_program())
         .args(words)
         .current_dir(folder.path())

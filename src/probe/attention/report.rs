@@ -1,6 +1,6 @@
 //! The report of an attention run, and its findings in sentences.
 
-use super::score::{Scored, mean_auroc, object_name};
+use super::score::{OTHER_IMAGES, PERMUTED_WORDS, Scored, mean_auroc, object_name};
 use super::{AttentionRun, Detail, Level, ObjectWord, WordMaps, figures};
 use crate::figure::{ColorMap, Figure, FigureError, WIDE, encode_png};
 use crate::judge;
@@ -107,15 +107,19 @@ pub fn findings(run: &AttentionRun, rows: &[AlignmentRow]) -> Vec<WordFinding> {
 
 /// The score of many prompts in words.
 pub fn world_sentence(rows: &[AlignmentRow], prompts: u64) -> String {
-    let mean = |control: bool| mean_auroc(rows.iter().filter(|r| r.control.is_some() == control));
-    let (Some(own), control) = (mean(false), mean(true)) else {
+    let mean =
+        |control: Option<&str>| mean_auroc(rows.iter().filter(|r| r.control.as_deref() == control));
+    let Some(own) = mean(None) else {
         return format!("no score: the judge found none of the objects of {prompts} prompts");
     };
-    let control = control.map_or_else(|| "none".to_owned(), |c| number(&c));
+    let control = |name: &str| mean(Some(name)).map_or_else(|| "none".to_owned(), |c| number(&c));
     format!(
-        "words on their objects: AUROC {}; control (other objects' words) {control}; {} of \
-         {prompts} images have an object to score; 95 % t intervals over images",
+        "words on their objects: AUROC {}; controls: other objects' words {}, objects of \
+         other images {}; {} of {prompts} images have an object to score; 95 % t intervals over \
+         images",
         number(&own),
+        control(PERMUTED_WORDS),
+        control(OTHER_IMAGES),
         own.images
     )
 }

@@ -34,6 +34,67 @@ pub fn score(run: &AttentionRun, detail: Detail) -> Result<Vec<AlignmentRow>, Un
     Ok(per_image.concat())
 }
 
+/// Name of the control over many images: a word's map scored on an object of another image.
+pub const OTHER_IMAGES: &str = "other-images";
+
+/// A word's map and its object's region in one image.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    row: AlignmentRow,
+    map: Array2<f32>,
+    region: Array2<bool>,
+}
+
+/// The maps (all layers and steps) of the run's first image, with their regions.
+///
+/// # Errors
+/// A record whose maps are no numbers.
+pub fn placed(run: &AttentionRun) -> Result<Vec<Placed>, Undefined> {
+    let Some((image, verdict)) =
+        run.images.first().and_then(|i| i.verdict.as_ref().map(|v| (&i.image, v)))
+    else {
+        return Ok(Vec::new());
+    };
+    let shape = (image.height() as usize, image.width() as usize);
+    let maps = WordMaps::new(run, 0, shape, Detail::Whole)?;
+    let mut all = Vec::new();
+    for word in run.object_words() {
+        let Some(region) = verdict.mask(word.phrase) else { continue };
+        let map = maps.word(Level::Whole, &word.positions)?;
+        let row = row(run, (0, &word), Level::Whole, None, (&map, &region));
+        all.push(Placed { row, map, region });
+    }
+    Ok(all)
+}
+
+/// Scores each image's maps on the regions of the image half the list away: what knowing
+/// nothing of the image gives, the usual places of objects included.
+pub fn across_images(images: &[Vec<Placed>]) -> Vec<AlignmentRow> {
+    let shift = images.len() / 2;
+    let mut rows = Vec::new();
+    for (i, placed) in images.iter().enumerate() {
+        let others = &images[(i + shift.max(1)) % images.len()];
+        for (own, other) in placed.iter().zip(others) {
+            let scores =
+                Localisation::new(own.map.view(), other.region.view(), DAAM_THRESHOLD).ok();
+            let number = |pick: fn(&Localisation) -> Option<f64>| scores.as_ref().and_then(pick);
+            rows.push(AlignmentRow {
+                object: other.row.object.clone(),
+                sample: i as u32,
+                control: Some(OTHER_IMAGES.to_owned()),
+                auroc: number(|s| s.auroc.as_ref().ok().copied()),
+                average_precision: number(|s| s.average_precision.as_ref().ok().copied()),
+                iou_tau: number(|s| s.iou.as_ref().ok().copied()),
+                iou_best: number(|s| s.best_iou.as_ref().ok().map(|b| b.iou)),
+                mass_ratio: number(|s| s.mass_ratio.as_ref().ok().copied()),
+                pointing: scores.as_ref().and_then(|s| s.pointing.as_ref().ok().copied()),
+                ..own.row.clone()
+            });
+        }
+    }
+    rows
+}
+
 fn score_image(
     run: &AttentionRun,
     sample: usize,
