@@ -45,6 +45,9 @@ pub(super) struct View<'a> {
     pub backdrop: &'a Backdrop,
     /// Pixels that belong to other regions are left out.
     pub others: &'a Mask,
+    /// Box around the region to explain, in working pixels: left, top, right, bottom (one past
+    /// the last pixel). All of it has to be explained, wherever the solid is tried.
+    pub bounds: (usize, usize, usize, usize),
     /// Standard deviation of pixel noise.
     pub noise: f32,
     /// Working pixels by which the image is softer than a freshly drawn one.
@@ -70,7 +73,9 @@ impl Fit {
 
     /// Whether the solid explains its region, but for what shadow and soft edges leave.
     pub fn is_good(&self) -> bool {
-        is_good(self.cost, self.place)
+        /// Explained part that leaves nothing to ask for.
+        const ALL: f32 = 0.985;
+        is_good(self.cost, self.place) || self.explained() >= ALL
     }
 }
 
@@ -195,7 +200,9 @@ impl View<'_> {
         place: Place,
         mut visit: impl FnMut(Patch, [f32; 3], [f32; 3], usize),
     ) {
-        let (x0, y0, x1, y1) = place.window(self.others);
+        let (own, all) = (place.window(self.others), self.bounds);
+        let (x0, y0) = (own.0.min(all.0), own.1.min(all.1));
+        let (x1, y1) = (own.2.max(all.2), own.3.max(all.3));
         let columns = place.columns(x0, x1.saturating_sub(x0), self.softness);
         let rows = place.rows(y0, y1.saturating_sub(y0), self.softness);
         for (y, &row) in (y0..).zip(&rows) {
@@ -211,7 +218,9 @@ impl View<'_> {
 
     /// The best solid for a region of a known colour: starts each shape at the region's box,
     /// then moves and scales it in ever smaller steps.
-    pub fn fit(&self, shapes: &Shapes, bounds: [f32; 4]) -> Fit {
+    pub fn fit(&self, shapes: &Shapes) -> Fit {
+        let (left, top, right, bottom) = self.bounds;
+        let bounds = [left as f32, top as f32, right as f32, bottom as f32];
         let mut tried: Vec<(f32, Shape, Place)> = shapes
             .iter()
             .map(|template| {

@@ -7,7 +7,7 @@ use super::backdrop::{Backdrop, classify, light, standing_out};
 use super::fit::{Fit, PATTERNED, Presence, View, bounds_of};
 use super::grid::{Grid, Mask, components, median};
 use super::paint::{Tint, tint};
-use super::regions::{SPECK, bridged, regions, split, standing_out_mask};
+use super::regions::{SPECK, bridged, split, standing_out_mask};
 use super::seen::{Seen, SeenObject, Sureness};
 use super::template::{silhouette, templates};
 use super::{hand, letters};
@@ -157,7 +157,15 @@ fn candidates(grid: &Grid, ground: &Ground) -> Vec<Candidate> {
         found.append(&mut loose);
     } else {
         let marks = ground.mask.clone().or(&joined);
-        found.extend(regions(&joined).into_iter().map(|r| candidate(r, grid, ground, &marks)));
+        for part in components(&joined, false).into_iter().filter(|part| part.area() >= SPECK) {
+            let whole = candidate(part, grid, ground, &marks);
+            if whole.fit.explained() >= ONE_BODY {
+                found.push(whole);
+            } else {
+                let parts = split(&whole.region).into_iter().filter(|p| p.area() >= SPECK);
+                found.extend(parts.map(|r| candidate(r, grid, ground, &marks)));
+            }
+        }
     }
     without_leftovers(found)
 }
@@ -203,6 +211,9 @@ const WELL_DRAWN: f32 = 0.93;
 /// tried, and how much more that has to explain.
 const DOUBTFUL: f32 = 0.5;
 const BETTER: f32 = 0.1;
+/// Part of the difference from the background that one solid has to explain of pieces joined, to
+/// be taken for one body.
+const ONE_BODY: f32 = 0.75;
 /// Marks smaller than this many working pixels are not even pieces of objects or letters.
 const DUST: usize = 5;
 
@@ -215,21 +226,21 @@ fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candid
         grid,
         backdrop: &ground.backdrop,
         others: &others,
+        bounds: region.bounds().unwrap_or((0, 0, 0, 0)),
         noise: ground.noise,
         softness: 0.0,
         lenient: None,
     };
     let tint = tint(&ground.calm, &region);
     let light = light(&ground.backdrop);
-    let bounds = box_of(&region);
-    let mut fit = view.fit(&templates(tint.colour, light), bounds);
+    let mut fit = view.fit(&templates(tint.colour, light));
     let mut sharpest = view.softness;
     for softness in SOFT {
         if fit.is_good() {
             break;
         }
         view.softness = softness;
-        let soft = view.fit(&templates(tint.colour, light), bounds);
+        let soft = view.fit(&templates(tint.colour, light));
         if soft.cost < fit.cost {
             (fit, sharpest) = (soft, softness);
         }
@@ -237,23 +248,17 @@ fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candid
     view.softness = sharpest;
     if !fit.is_good() && fit.explained() < WELL_DRAWN {
         view.lenient = Some(ground.presence(&region));
-        fit = view.fit(&templates(tint.colour, light), bounds);
+        fit = view.fit(&templates(tint.colour, light));
     }
     if fit.explained() < DOUBTFUL {
         // A mixture with the background may have misled the eye: the solid decides.
-        let other = view.fit(&templates(tint.other, light), bounds);
+        let other = view.fit(&templates(tint.other, light));
         if other.explained() > fit.explained() + BETTER {
             let tint = Tint { colour: tint.other, other: tint.colour, sure: 0.0 };
             return Candidate { region, tint, fit: other };
         }
     }
     Candidate { region, tint, fit }
-}
-
-/// The box around a region in working pixels.
-fn box_of(region: &Mask) -> [f32; 4] {
-    let (x0, y0, x1, y1) = region.bounds().unwrap_or((0, 0, 0, 0));
-    [x0 as f32, y0 as f32, x1 as f32, y1 as f32]
 }
 
 fn seen_object(c: Candidate, grid: &Grid, ground: &Ground, (w, h): (u32, u32)) -> SeenObject {

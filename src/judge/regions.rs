@@ -1,6 +1,6 @@
 //! From how strongly pixels stand out to the regions that may be objects.
 
-use super::grid::{Mask, components, neighbours};
+use super::grid::{Mask, neighbours};
 
 /// Regions smaller than this many working pixels are specks. The smallest object of the world
 /// covers about ninety.
@@ -155,14 +155,4 @@ pub(super) fn split(region: &Mask) -> Vec<Mask> {
         parts[index].1.on[at] = true;
     }
     parts.into_iter().map(|(_, mask)| mask).collect()
-}
-
-/// The regions of a mask that are no specks: connected, then split where they narrow.
-pub(super) fn regions(mask: &Mask) -> Vec<Mask> {
-    components(mask, false)
-        .iter()
-        .filter(|part| part.area() >= SPECK)
-        .flat_map(split)
-        .filter(|part| part.area() >= SPECK)
-        .collect()
 }
