@@ -9,7 +9,7 @@ use crate::INTERRUPTED;
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::tokenizer::{TokenizerError, Tokens};
 use crate::sampler::{Denoised, NoiseSource, Sampler, SamplerKind, ScheduleError};
-use crate::site::Branch;
+use crate::site::{Branch, SiteId};
 use crate::tap::{BatchLayout, Cx, Moment, Tap, TapError};
 
 /// What to generate.
@@ -293,7 +293,7 @@ fn denoise(
 
         let output = guide(model, request.guidance, sampler, &output, (&x, t), layout, cx)?;
         let stepped = sampler.step(step, &output, &x, noise);
-        let _seen = cx.tap(sites.x0, stepped.x0)?;
+        observe(model, sites.x0, stepped.x0, cx)?;
         x = stepped.previous;
         if !x.sum(Kind::Float).double_value(&[]).is_finite() {
             return Err(PipelineError::NotFinite { step });
@@ -322,7 +322,7 @@ fn guide(
     let guided = if layout == BatchLayout::UncondThenCond {
         let parts = output.chunk(2, 0);
         if cx.wants(sites.eps_uncond) {
-            let _seen = cx.tap(sites.eps_uncond, eps_of(&parts[0]))?;
+            observe(model, sites.eps_uncond, eps_of(&parts[0]), cx)?;
         }
         &parts[0] + (&parts[1] - &parts[0]) * s
     } else {
@@ -337,6 +337,23 @@ fn guide(
         return Ok(guided);
     }
     Ok(output_of(prediction, &seen, x, alpha_bar))
+}
+
+/// Shows a by-product of the sampler, which goes by `step.eps` and `step.latent` alone: a
+/// replacement would change nothing, so it is an error.
+fn observe(
+    model: &DiffusionModel,
+    site: SiteId,
+    x: Tensor,
+    cx: &mut Cx<'_>,
+) -> Result<(), TapError> {
+    if !cx.wants(site) || cx.tap(site, x.shallow_clone())?.equal(&x) {
+        return Ok(());
+    }
+    Err(TapError::Unusable {
+        site: model.sites.get(site).name.clone(),
+        problem: "can be watched, not changed; change `step.eps` or `step.latent`".to_owned(),
+    })
 }
 
 /// The denoiser's output that stands for the noise ε at latent x.

@@ -261,6 +261,12 @@ fn an_edit_at_any_site_changes_the_image() {
             unmoved.push(name.clone());
         }
     }
+    for name in OBSERVED_ONLY {
+        let change = |_: &Site, _: Moment, x: &Tensor| Some(x * 0.5);
+        let mut edit = Change::new(|site: &str| site == name, change);
+        let refused = generate(&model, &request, Some(&mut edit), &mut |_, _| {}).unwrap_err();
+        assert!(refused.to_string().contains(name), "{refused}");
+    }
     assert!(reached.len() > 50, "{} sites reached", reached.len());
     assert!(unmoved.is_empty(), "an edit does nothing at {unmoved:?}");
 }

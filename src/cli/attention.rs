@@ -58,6 +58,9 @@ pub fn run(mut args: Args) -> Result<u8> {
         return run_world(&args, count);
     }
     args.sample.count.get_or_insert(DEFAULT_COUNT);
+    if args.sample.guidance == 0.0 {
+        bail!("guidance 0 leaves the prompt out: there is no attention to it; give 1 or more");
+    }
     let expectations = understood(&args)?;
     let model = args.model.open()?;
     let request = args.sample.request(&model)?;

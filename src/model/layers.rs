@@ -14,7 +14,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Weight [out, in], bias [out].
+    /// Weight [out, in], bias `[out]`.
     pub fn new(scope: &Scope<'_>, inputs: i64, outputs: i64) -> Self {
         let bias = Some(scope.tensor("bias", &[outputs], Init::Zeros));
         Self { bias, ..Self::without_bias(scope, inputs, outputs) }
@@ -43,7 +43,7 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// Weight [out, in, kernel, kernel], bias [out].
+    /// Weight [out, in, kernel, kernel], bias `[out]`.
     pub fn new(
         scope: &Scope<'_>,
         [inputs, outputs]: [i64; 2],
@@ -86,7 +86,7 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
-    /// Weight and bias [channels].
+    /// Weight and bias `[channels]`.
     pub fn new(scope: &Scope<'_>, groups: i64, channels: i64, eps: f64) -> Self {
         let weight = scope.tensor("weight", &[channels], Init::Ones);
         let bias = scope.tensor("bias", &[channels], Init::Zeros);
@@ -112,7 +112,7 @@ impl LayerNorm {
     /// PyTorch's default ε.
     pub const EPS: f64 = 1e-5;
 
-    /// Weight and bias [channels].
+    /// Weight and bias `[channels]`.
     pub fn new(scope: &Scope<'_>, channels: i64, eps: f64) -> Self {
         let weight = scope.tensor("weight", &[channels], Init::Ones);
         let bias = scope.tensor("bias", &[channels], Init::Zeros);

@@ -159,7 +159,7 @@ impl TimeEmbedding {
         }
     }
 
-    /// timesteps [n] (f32) → [n, channels], computed in `kind`.
+    /// timesteps `[n]` (f32) → [n, channels], computed in `kind`.
     ///
     /// # Errors
     /// The tap's own.

@@ -176,7 +176,7 @@ impl Unet {
         }
     }
 
-    /// Latents x [n, c, h, w], timesteps [n], context [n, tokens, c'] → prediction
+    /// Latents x [n, c, h, w], timesteps `[n]`, context [n, tokens, c'] → prediction
     /// [n, c, h, w].
     ///
     /// # Errors

@@ -227,7 +227,7 @@ impl Moments {
         &self.mean + (&self.log_var * 0.5).exp() * self.mean.randn_like()
     }
 
-    /// KL divergence from the unit normal, summed over the latent, [n]
+    /// KL divergence from the unit normal, summed over the latent, `[n]`
     /// (Kingma & Welling 2014, appendix B).
     pub fn kl(&self) -> Tensor {
         let each = self.mean.square() + self.log_var.exp() - 1.0 - &self.log_var;

@@ -32,13 +32,13 @@ impl Denoised {
     }
 }
 
-/// x_t = √ᾱ x0 + √(1 − ᾱ) ε, with ᾱ a number for each image, [n] (Ho et al. 2020, eq. 4).
+/// x_t = √ᾱ x0 + √(1 − ᾱ) ε, with ᾱ a number for each image, `[n]` (Ho et al. 2020, eq. 4).
 pub fn add_noise(x0: &Tensor, eps: &Tensor, alpha_bars: &Tensor) -> Tensor {
     let alpha_bars = alpha_bars.view([-1, 1, 1, 1]);
     x0 * alpha_bars.sqrt() + eps * one_minus(&alpha_bars).sqrt()
 }
 
-/// v = √ᾱ ε − √(1 − ᾱ) x0, with ᾱ a number for each image, [n].
+/// v = √ᾱ ε − √(1 − ᾱ) x0, with ᾱ a number for each image, `[n]`.
 pub fn v_target(x0: &Tensor, eps: &Tensor, alpha_bars: &Tensor) -> Tensor {
     let alpha_bars = alpha_bars.view([-1, 1, 1, 1]);
     eps * alpha_bars.sqrt() - x0 * one_minus(&alpha_bars).sqrt()

@@ -83,7 +83,7 @@ impl ClipObjective {
         Ok(Self { clip, parameters, configs, scenes, tokenizer, plan: plan.clone(), device })
     }
 
-    /// Logits of images [n] against captions [n, and the wrong ones after them].
+    /// Logits of images `[n]` against captions [n, and the wrong ones after them].
     fn logits(&self, first: u64, count: usize) -> Result<Tensor, TrainError> {
         let (samples, images) = self.scenes.rendered(first, count);
         let wrong = samples.iter().filter_map(|s| swapped(&s.caption));

@@ -182,7 +182,7 @@ impl DenoiserObjective {
         })
     }
 
-    /// Timesteps of one batch, [n] (i64).
+    /// Timesteps of one batch, `[n]` (i64).
     fn draw_timesteps(&self, n: i64) -> Tensor {
         let u = Tensor::rand([n], (Kind::Float, self.device));
         let count = self.scheduler.num_train_timesteps as f64;
@@ -344,7 +344,7 @@ impl Objective for DenoiserObjective {
 }
 
 impl DenoiserObjective {
-    /// Weight of each image's error, [n].
+    /// Weight of each image's error, `[n]`.
     fn weights(&self, alpha_bars: &Tensor) -> Tensor {
         let Some(gamma) = self.loss.min_snr else { return alpha_bars.ones_like() };
         let snr: Tensor = alpha_bars / (-alpha_bars + 1.0);

@@ -1,5 +1,5 @@
 //! Chores of the repository, run as `cargo xtask <task>`: sets libtorch up, builds and hands
-//! over to `probe`, runs every check. One file per task; the table in [`TASKS`] lists them.
+//! over to `probe`, runs every check. One file per task; the table in `tasks::TASKS` lists them.
 
 #[cfg(unix)]
 mod cargo;
