@@ -7,7 +7,7 @@ use super::backdrop::{Backdrop, classify, light, standing_out};
 use super::fit::{Fit, PATTERNED, Presence, View, bounds_of};
 use super::grid::{Grid, Mask, components, median};
 use super::paint::{Tint, tint};
-use super::regions::{SPECK, bridged, split, standing_out_mask};
+use super::regions::{SPECK, bridged, split, split_by_colour, standing_out_mask};
 use super::seen::{Seen, SeenObject, Sureness};
 use super::template::{silhouette, templates};
 use super::{hand, letters};
@@ -134,7 +134,10 @@ impl Candidate {
     fn is_loose(&self) -> bool {
         /// Less than the area of the smallest solid, in working pixels.
         const SMALL: usize = 76;
-        !self.fit.is_good() && (self.tint.colour == Colour::White || self.region.area() < SMALL)
+        /// Explained part from which a region is no piece.
+        const WHOLE: f32 = 0.90;
+        let explained = self.fit.is_good() && self.fit.explained() >= WHOLE;
+        !explained && (self.tint.colour == Colour::White || self.region.area() < SMALL)
     }
 }
 
@@ -147,6 +150,7 @@ fn candidates(grid: &Grid, ground: &Ground) -> Vec<Candidate> {
     let whole = parts.iter().flat_map(split).filter(|part| part.area() >= SPECK);
     let (mut loose, mut found): (Vec<Candidate>, Vec<Candidate>) = whole
         .map(|region| candidate(region, grid, ground, &ground.mask))
+        .flat_map(|c| by_colour(c, grid, ground))
         .partition(|c| c.is_loose());
     let mut pieces = Mask::empty(grid.width, grid.height);
     for at in loose.iter().map(|c| &c.region).chain(&specks).flat_map(Mask::pixels) {
@@ -216,6 +220,20 @@ const BETTER: f32 = 0.1;
 const ONE_BODY: f32 = 0.75;
 /// Marks smaller than this many working pixels are not even pieces of objects or letters.
 const DUST: usize = 5;
+
+/// A region that no solid explains, cut where its colour changes, if it has several colours.
+fn by_colour(c: Candidate, grid: &Grid, ground: &Ground) -> Vec<Candidate> {
+    /// Explained part from which a region is one body.
+    const ONE: f32 = 0.85;
+    if c.fit.explained() >= ONE {
+        return vec![c];
+    }
+    let parts = split_by_colour(&ground.calm, &c.region);
+    if parts.len() < 2 {
+        return vec![c];
+    }
+    parts.into_iter().map(|part| candidate(part, grid, ground, &ground.mask)).collect()
+}
 
 fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candidate {
     let mut others = marks.clone();
