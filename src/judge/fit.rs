@@ -15,8 +15,8 @@ pub(super) struct Fit {
     pub cost: f32,
     /// The same with nothing but the background and shadows there.
     pub nothing: f32,
-    /// The same as `cost` for the next best shape.
-    pub next_shape: f32,
+    /// How much worse the next best shape is, of its own cost: 0 to 1.
+    pub clear: f32,
     /// How clearly the finish is marked: the greatest of the two contrasts (stripes, dots), 0
     /// on a plain solid, 1 on a freshly drawn pattern.
     pub contrast: f32,
@@ -35,16 +35,34 @@ const FAR_STEPS: [f32; 4] = [2.0, 1.0, 0.5, 0.25];
 /// A shape that starts with so many times the cost of the best is not moved at all.
 const HOPELESS: f32 = 2.0;
 
+/// Least and most that a lenient look multiplies each channel of the paint by.
+const LEAST_PAINT: f32 = 0.4;
+const MOST_PAINT: f32 = 1.8;
+
 /// What the fit of a region looks at.
 pub(super) struct View<'a> {
     pub grid: &'a Grid,
     pub backdrop: &'a Backdrop,
     /// Pixels that belong to other regions are left out.
     pub others: &'a Mask,
+    /// Box around the region to explain, in working pixels: left, top, right, bottom (one past
+    /// the last pixel). All of it has to be explained, wherever the solid is tried.
+    pub bounds: (usize, usize, usize, usize),
     /// Standard deviation of pixel noise.
     pub noise: f32,
     /// Working pixels by which the image is softer than a freshly drawn one.
     pub softness: f32,
+    /// For badly drawn images, where shading tells little: solids may be stretched, their paint
+    /// may be off, and the outline counts most.
+    pub lenient: Option<Presence>,
+}
+
+/// Where something is in an image, whatever its colours.
+pub(super) struct Presence {
+    /// For each pixel how much of it something covers, in \[0, 1\].
+    pub coverage: Vec<f32>,
+    /// Squared difference that a pixel costs which is covered on one side only.
+    pub worth: f32,
 }
 
 impl Fit {
@@ -55,7 +73,9 @@ impl Fit {
 
     /// Whether the solid explains its region, but for what shadow and soft edges leave.
     pub fn is_good(&self) -> bool {
-        is_good(self.cost, self.place)
+        /// Explained part that leaves nothing to ask for.
+        const ALL: f32 = 0.985;
+        is_good(self.cost, self.place) || self.explained() >= ALL
     }
 }
 
@@ -63,7 +83,7 @@ fn is_good(cost: f32, place: Place) -> bool {
     /// Cost a pixel that is left, times three: a silhouette has about three times the square of
     /// its radius.
     const LEFT: f32 = 0.02;
-    cost <= LEFT * place.radius * place.radius
+    cost <= LEFT * place.radius * place.radius * place.tall
 }
 
 /// Differences of one solid with each finish at one place.
@@ -73,6 +93,8 @@ struct Errors {
     nothing: f32,
     /// The same from the plain solid on the background.
     plain: f32,
+    /// Differences of the outline, in a lenient look.
+    outline: f32,
     /// For stripes and dots: what the image adds to plain along what the pattern adds to plain,
     /// and the square of the latter.
     along: [f32; 2],
@@ -126,20 +148,33 @@ impl Errors {
 
 impl View<'_> {
     fn errors(&self, template: &Template, place: Place) -> Errors {
+        let mut paint = [1.0; 3];
+        if self.lenient.is_some() {
+            let (mut drawn, mut there) = ([1e-3; 3], [1e-3; 3]);
+            self.each_pixel(template, place, |patch, pixel, backdrop, _| {
+                if patch[COVERAGE] >= 0.5 {
+                    for k in 0..3 {
+                        drawn[k] += patch[k];
+                        there[k] += (pixel[k] - (1.0 - patch[COVERAGE]) * backdrop[k]).max(0.0);
+                    }
+                }
+            });
+            paint = std::array::from_fn(|k| (there[k] / drawn[k]).clamp(LEAST_PAINT, MOST_PAINT));
+        }
         let (mut errors, mut pixels) = (Errors::default(), 0.0);
-        let (x0, y0, x1, y1) = place.window(self.others);
-        let columns = place.extents(place.x, x0, x1.saturating_sub(x0), self.softness);
-        let rows = place.extents(place.y, y0, y1.saturating_sub(y0), self.softness);
-        for (y, &row) in (y0..).zip(&rows) {
-            for (x, &column) in (x0..).zip(&columns) {
-                let at = y * self.grid.width + x;
-                if !self.others.on[at] {
-                    let patch = template.patch(column, row);
-                    errors.add(&patch, self.grid.rgb[at], self.backdrop.rgb[at]);
-                    pixels += 1.0;
+        self.each_pixel(template, place, |mut patch, pixel, backdrop, at| {
+            for from in [0, PATTERNS[0], PATTERNS[1]] {
+                for k in 0..3 {
+                    patch[from + k] *= paint[k];
                 }
             }
-        }
+            errors.add(&patch, pixel, backdrop);
+            if let Some(presence) = &self.lenient {
+                let off = patch[COVERAGE] - presence.coverage[at];
+                errors.outline += presence.worth * off * off;
+            }
+            pixels += 1.0;
+        });
         // What noise adds to three channels of each pixel, whatever is there.
         let noise = 3.0 * self.noise * self.noise * pixels;
         errors.plain = (errors.plain - noise).max(0.0);
@@ -147,14 +182,54 @@ impl View<'_> {
         errors
     }
 
+    /// What shapes and places are chosen by: what is left to explain, and in a lenient look the
+    /// outline, beside which colours count little.
+    fn cost(&self, template: &Template, place: Place) -> f32 {
+        /// Weight of colours beside the outline.
+        const COLOURS: f32 = 0.25;
+        let errors = self.errors(template, place);
+        let left = errors.best().0;
+        if self.lenient.is_some() { COLOURS * left + errors.outline } else { left }
+    }
+
+    /// Hands every pixel around a place to `visit`, but those of other regions: what the solid
+    /// shows there, the pixel, the background behind it, and the pixel's index.
+    fn each_pixel(
+        &self,
+        template: &Template,
+        place: Place,
+        mut visit: impl FnMut(Patch, [f32; 3], [f32; 3], usize),
+    ) {
+        let (own, all) = (place.window(self.others), self.bounds);
+        let (x0, y0) = (own.0.min(all.0), own.1.min(all.1));
+        let (x1, y1) = (own.2.max(all.2), own.3.max(all.3));
+        let columns = place.columns(x0, x1.saturating_sub(x0), self.softness);
+        let rows = place.rows(y0, y1.saturating_sub(y0), self.softness);
+        for (y, &row) in (y0..).zip(&rows) {
+            for (x, &column) in (x0..).zip(&columns) {
+                let at = y * self.grid.width + x;
+                if !self.others.on[at] {
+                    let patch = template.patch(column, row);
+                    visit(patch, self.grid.rgb[at], self.backdrop.rgb[at], at);
+                }
+            }
+        }
+    }
+
     /// The best solid for a region of a known colour: starts each shape at the region's box,
     /// then moves and scales it in ever smaller steps.
-    pub fn fit(&self, shapes: &Shapes, bounds: [f32; 4]) -> Fit {
+    pub fn fit(&self, shapes: &Shapes) -> Fit {
+        let (left, top, right, bottom) = self.bounds;
+        let bounds = [left as f32, top as f32, right as f32, bottom as f32];
         let mut tried: Vec<(f32, Shape, Place)> = shapes
             .iter()
             .map(|template| {
-                let place = Place::of_bounds(template.shape, bounds);
-                (self.errors(template, place).best().0, template.shape, place)
+                let place = if self.lenient.is_some() {
+                    Place::stretched_to(template.shape, bounds)
+                } else {
+                    Place::of_bounds(template.shape, bounds)
+                };
+                (self.cost(template, place), template.shape, place)
             })
             .collect();
         tried.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -164,24 +239,16 @@ impl View<'_> {
             // The box misleads where part of the silhouette looks like shadow.
             self.settle_all(&mut tried, shapes, &FAR_STEPS, |_| true);
         }
-        let (cost, shape, place) = tried[0];
+        let (least, shape, place) = tried[0];
+        let clear = 1.0 - least / tried[1].0.max(1e-6);
         let errors = self.errors(&shapes[shape as usize], place);
-        let (_, pattern, contrast, other_contrast) = errors.best();
+        let (cost, pattern, contrast, other_contrast) = errors.best();
         let finish = match pattern {
             _ if contrast < PATTERNED => Finish::Plain,
             0 => Finish::Striped,
             _ => Finish::Dotted,
         };
-        Fit {
-            shape,
-            finish,
-            place,
-            cost,
-            nothing: errors.nothing,
-            next_shape: tried[1].0,
-            contrast,
-            other_contrast,
-        }
+        Fit { shape, finish, place, cost, nothing: errors.nothing, clear, contrast, other_contrast }
     }
 
     /// Moves those of the tried solids to their best places whose cost is `worth_it`, and sorts
@@ -206,16 +273,25 @@ impl View<'_> {
         start: Place,
         cost_there: f32,
     ) -> (Place, f32) {
-        let cost = |place: Place| self.errors(template, place).best().0;
+        let cost = |place: Place| self.cost(template, place);
         let (mut place, mut least) = (start, cost_there);
         for &step in steps {
-            let moves = [(step, 0.0, 0.0), (0.0, step, 0.0), (0.0, 0.0, step)];
-            for (dx, dy, dr) in moves {
+            let moves = [
+                (step, 0.0, 0.0, 0.0),
+                (0.0, step, 0.0, 0.0),
+                (0.0, 0.0, step, 0.0),
+                (0.0, 0.0, 0.0, step),
+            ];
+            let degrees = if self.lenient.is_some() { 4 } else { 3 };
+            for &(dx, dy, across, down) in &moves[..degrees] {
                 for sign in [1.0, -1.0] {
+                    let radius = (place.radius + sign * across).max(1.0);
+                    let height = (place.radius * place.tall + sign * down).max(1.0);
                     let next = Place {
                         x: place.x + sign * dx,
                         y: place.y + sign * dy,
-                        radius: (place.radius + sign * dr).max(1.0),
+                        radius,
+                        tall: if self.lenient.is_some() { height / radius } else { 1.0 },
                     };
                     let c = cost(next);
                     if c < least {
@@ -232,6 +308,7 @@ impl View<'_> {
 /// Box of a fitted solid in working pixels.
 pub(super) fn bounds_of(fit: &Fit) -> [f32; 4] {
     let o = outline(fit.shape);
-    let Place { x, y, radius } = fit.place;
-    [x + radius * o[0], y + radius * o[1], x + radius * o[2], y + radius * o[3]]
+    let Place { x, y, radius, tall } = fit.place;
+    let down = radius * tall;
+    [x + radius * o[0], y + down * o[1], x + radius * o[2], y + down * o[3]]
 }

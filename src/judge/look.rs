@@ -4,10 +4,10 @@ use image::RgbImage;
 use ndarray::{Array2, Zip};
 
 use super::backdrop::{Backdrop, classify, light, standing_out};
-use super::fit::{Fit, PATTERNED, View, bounds_of};
-use super::grid::{Grid, Mask, components};
+use super::fit::{Fit, PATTERNED, Presence, View, bounds_of};
+use super::grid::{Grid, Mask, components, median};
 use super::paint::{Tint, tint};
-use super::regions::{SPECK, bridged, regions, split, standing_out_mask};
+use super::regions::{SPECK, bridged, split, split_by_colour, standing_out_mask};
 use super::seen::{Seen, SeenObject, Sureness};
 use super::template::{silhouette, templates};
 use super::{hand, letters};
@@ -92,6 +92,33 @@ impl Ground {
         }
         Ground { calm, backdrop, strength, mask, noise }
     }
+
+    /// How much of each pixel something covers, going by how strongly the region stands out.
+    fn presence(&self, region: &Mask) -> Presence {
+        /// Part of the median strength from which a pixel is covered in full.
+        const FULL: f32 = 0.8;
+        let usual = self.usual_strength(region);
+        let full = FULL * usual.max(1e-3);
+        let coverage = self.strength.iter().map(|s| (s / full).min(1.0)).collect();
+        Presence { coverage, worth: usual * usual }
+    }
+
+    fn usual_strength(&self, region: &Mask) -> f32 {
+        let mut strengths: Vec<f32> = region.pixels().map(|at| self.strength[at]).collect();
+        if strengths.is_empty() { 0.0 } else { median(&mut strengths) }
+    }
+
+    /// The pixels of a region that stand out by a good part of what its stronger ones do.
+    fn bright(&self, region: &Mask) -> Mask {
+        /// Part of the median strength.
+        const PART: f32 = 0.4;
+        let limit = PART * self.usual_strength(region);
+        let mut bright = region.clone();
+        for (on, &strength) in bright.on.iter_mut().zip(&self.strength) {
+            *on &= strength >= limit;
+        }
+        bright
+    }
 }
 
 /// A region with its colour and the solid that explains it.
@@ -107,7 +134,10 @@ impl Candidate {
     fn is_loose(&self) -> bool {
         /// Less than the area of the smallest solid, in working pixels.
         const SMALL: usize = 76;
-        !self.fit.is_good() && (self.tint.colour == Colour::White || self.region.area() < SMALL)
+        /// Explained part from which a region is no piece.
+        const WHOLE: f32 = 0.90;
+        let explained = self.fit.is_good() && self.fit.explained() >= WHOLE;
+        !explained && (self.tint.colour == Colour::White || self.region.area() < SMALL)
     }
 }
 
@@ -120,6 +150,7 @@ fn candidates(grid: &Grid, ground: &Ground) -> Vec<Candidate> {
     let whole = parts.iter().flat_map(split).filter(|part| part.area() >= SPECK);
     let (mut loose, mut found): (Vec<Candidate>, Vec<Candidate>) = whole
         .map(|region| candidate(region, grid, ground, &ground.mask))
+        .flat_map(|c| by_colour(c, grid, ground))
         .partition(|c| c.is_loose());
     let mut pieces = Mask::empty(grid.width, grid.height);
     for at in loose.iter().map(|c| &c.region).chain(&specks).flat_map(Mask::pixels) {
@@ -130,7 +161,15 @@ fn candidates(grid: &Grid, ground: &Ground) -> Vec<Candidate> {
         found.append(&mut loose);
     } else {
         let marks = ground.mask.clone().or(&joined);
-        found.extend(regions(&joined).into_iter().map(|r| candidate(r, grid, ground, &marks)));
+        for part in components(&joined, false).into_iter().filter(|part| part.area() >= SPECK) {
+            let whole = candidate(part, grid, ground, &marks);
+            if whole.fit.explained() >= ONE_BODY {
+                found.push(whole);
+            } else {
+                let parts = split(&whole.region).into_iter().filter(|p| p.area() >= SPECK);
+                found.extend(parts.map(|r| candidate(r, grid, ground, &marks)));
+            }
+        }
     }
     without_leftovers(found)
 }
@@ -170,12 +209,31 @@ fn objects(
 
 /// Softness of images in which no sharp solid explains a region, in working pixels.
 const SOFT: [f32; 2] = [0.6, 1.2];
-/// Explained part of a region's difference from the background below which another colour is
+/// Explained part of a region's difference from the background below which solids may be bent.
+const WELL_DRAWN: f32 = 0.93;
+/// The same below which another colour is
 /// tried, and how much more that has to explain.
 const DOUBTFUL: f32 = 0.5;
 const BETTER: f32 = 0.1;
+/// Part of the difference from the background that one solid has to explain of pieces joined, to
+/// be taken for one body.
+const ONE_BODY: f32 = 0.75;
 /// Marks smaller than this many working pixels are not even pieces of objects or letters.
 const DUST: usize = 5;
+
+/// A region that no solid explains, cut where its colour changes, if it has several colours.
+fn by_colour(c: Candidate, grid: &Grid, ground: &Ground) -> Vec<Candidate> {
+    /// Explained part from which a region is one body.
+    const ONE: f32 = 0.85;
+    if c.fit.explained() >= ONE {
+        return vec![c];
+    }
+    let parts = split_by_colour(&ground.calm, &c.region);
+    if parts.len() < 2 {
+        return vec![c];
+    }
+    parts.into_iter().map(|part| candidate(part, grid, ground, &ground.mask)).collect()
+}
 
 fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candidate {
     let mut others = marks.clone();
@@ -186,28 +244,33 @@ fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candid
         grid,
         backdrop: &ground.backdrop,
         others: &others,
+        bounds: region.bounds().unwrap_or((0, 0, 0, 0)),
         noise: ground.noise,
         softness: 0.0,
+        lenient: None,
     };
     let tint = tint(&ground.calm, &region);
     let light = light(&ground.backdrop);
-    let bounds = box_of(&region);
-    let mut fit = view.fit(&templates(tint.colour, light), bounds);
+    let mut fit = view.fit(&templates(tint.colour, light));
     let mut sharpest = view.softness;
     for softness in SOFT {
         if fit.is_good() {
             break;
         }
         view.softness = softness;
-        let soft = view.fit(&templates(tint.colour, light), bounds);
+        let soft = view.fit(&templates(tint.colour, light));
         if soft.cost < fit.cost {
             (fit, sharpest) = (soft, softness);
         }
     }
+    view.softness = sharpest;
+    if !fit.is_good() && fit.explained() < WELL_DRAWN {
+        view.lenient = Some(ground.presence(&region));
+        fit = view.fit(&templates(tint.colour, light));
+    }
     if fit.explained() < DOUBTFUL {
         // A mixture with the background may have misled the eye: the solid decides.
-        view.softness = sharpest;
-        let other = view.fit(&templates(tint.other, light), bounds);
+        let other = view.fit(&templates(tint.other, light));
         if other.explained() > fit.explained() + BETTER {
             let tint = Tint { colour: tint.other, other: tint.colour, sure: 0.0 };
             return Candidate { region, tint, fit: other };
@@ -216,15 +279,9 @@ fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candid
     Candidate { region, tint, fit }
 }
 
-/// The box around a region in working pixels.
-fn box_of(region: &Mask) -> [f32; 4] {
-    let (x0, y0, x1, y1) = region.bounds().unwrap_or((0, 0, 0, 0));
-    [x0 as f32, y0 as f32, x1 as f32, y1 as f32]
-}
-
 fn seen_object(c: Candidate, grid: &Grid, ground: &Ground, (w, h): (u32, u32)) -> SeenObject {
     let scale = grid.width as f32;
-    let radius = c.fit.place.radius / scale;
+    let radius = c.fit.place.mean_radius() / scale;
     let bounds = bounds_of(&c.fit);
     let sure = sureness(&c, radius);
     // A solid that explains its region well has its own silhouette; anything else keeps its
@@ -233,7 +290,7 @@ fn seen_object(c: Candidate, grid: &Grid, ground: &Ground, (w, h): (u32, u32)) -
     let template = &shapes[c.fit.shape as usize];
     let mut mask = silhouette(template, c.fit.place, w as f32 / scale, (w, h));
     if !c.fit.is_good() {
-        let (region, marks) = (c.region.scaled_to(w, h), ground.mask.scaled_to(w, h));
+        let (region, marks) = (c.region.scaled_to(w, h), ground.bright(&c.region).scaled_to(w, h));
         Zip::from(&mut mask).and(&region).and(&marks).for_each(|on, &own, &mark| {
             *on = own && (mark || *on);
         });
@@ -270,7 +327,6 @@ fn sureness(c: &Candidate, radius: f32) -> Sureness {
     const HALF_GAP: f32 = 0.0175;
     /// Area from which a region is surely more than a speck.
     const SOLID: f32 = 3.0 * SPECK as f32;
-    let shape = 1.0 - c.fit.cost / c.fit.next_shape.max(1e-6);
     let patterned = c.fit.finish != Finish::Plain;
     let finish = if patterned {
         (c.fit.contrast - c.fit.other_contrast.max(PATTERNED)) / (1.0 - PATTERNED)
@@ -279,7 +335,7 @@ fn sureness(c: &Candidate, radius: f32) -> Sureness {
     };
     Sureness {
         object: (c.region.area() as f32 / SOLID).min(1.0).min(c.fit.explained()),
-        shape: shape.clamp(0.0, 1.0),
+        shape: c.fit.clear.clamp(0.0, 1.0),
         colour: c.tint.sure.clamp(0.0, 1.0),
         size: ((radius - SIZE_LIMIT).abs() / HALF_GAP).min(1.0),
         finish: finish.clamp(0.0, 1.0),

@@ -81,6 +81,31 @@ pub(super) fn tint(grid: &Grid, region: &Mask) -> Tint {
     Tint { colour: HUES[best].0, other, sure: hue_clear.min(clear) }
 }
 
+/// The colour of a pixel that is clearly one: bright and gray, or of a clear hue.
+pub(super) fn clear_colour(c: [f32; 3]) -> Option<Colour> {
+    const GRAY: f32 = 0.2;
+    const BRIGHT: f32 = 0.55;
+    const CLEAR: f32 = 0.5;
+    /// Chroma below which a hue is uncertain, however dark the pixel.
+    const LEAST_CHROMA: f32 = 0.12;
+    let (hue, chroma) = hue_chroma(c);
+    let most = c[0].max(c[1]).max(c[2]);
+    if chroma < GRAY * most {
+        return (most > BRIGHT).then_some(Colour::White);
+    }
+    (chroma > CLEAR * most && chroma > LEAST_CHROMA).then(|| HUES[nearest_hue(hue)].0)
+}
+
+/// Whether two colours differ by more than shading and blur make of one.
+pub(super) fn far_apart(a: Colour, b: Colour) -> bool {
+    const NEAR: f32 = 40.0;
+    let hue = |c: Colour| HUES.iter().find(|h| h.0 == c).map(|h| h.1);
+    match (hue(a), hue(b)) {
+        (Some(a), Some(b)) => hue_apart(a, b) > NEAR,
+        (a, b) => a.is_some() != b.is_some(),
+    }
+}
+
 fn nearest_hue(hue: f32) -> usize {
     (0..HUES.len())
         .min_by(|&a, &b| hue_apart(hue, HUES[a].1).total_cmp(&hue_apart(hue, HUES[b].1)))

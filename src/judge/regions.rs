@@ -1,6 +1,8 @@
 //! From how strongly pixels stand out to the regions that may be objects.
 
-use super::grid::{Mask, components, neighbours};
+use super::grid::{Grid, Mask, components, neighbours};
+use super::paint::{clear_colour, far_apart};
+use crate::world::Colour;
 
 /// Regions smaller than this many working pixels are specks. The smallest object of the world
 /// covers about ninety.
@@ -157,12 +159,56 @@ pub(super) fn split(region: &Mask) -> Vec<Mask> {
     parts.into_iter().map(|(_, mask)| mask).collect()
 }
 
-/// The regions of a mask that are no specks: connected, then split where they narrow.
-pub(super) fn regions(mask: &Mask) -> Vec<Mask> {
-    components(mask, false)
-        .iter()
-        .filter(|part| part.area() >= SPECK)
-        .flat_map(split)
-        .filter(|part| part.area() >= SPECK)
-        .collect()
+/// Splits a region into parts of clearly different colours: connected pixels of one colour are
+/// seeds, and every other pixel goes to the seed it is nearest to. One part comes back where
+/// there is one colour.
+pub(super) fn split_by_colour(grid: &Grid, region: &Mask) -> Vec<Mask> {
+    /// Least area of a seed: more than the dots and highlights of one object.
+    const SEED: usize = 40;
+    let mut seeds: Vec<(Colour, Mask)> = Vec::new();
+    for &colour in Colour::ALL {
+        let mut pure = Mask::empty(region.width, region.height);
+        for at in region.pixels() {
+            pure.on[at] = clear_colour(grid.rgb[at]) == Some(colour);
+        }
+        let large = components(&pure, false).into_iter().filter(|part| part.area() >= SEED);
+        seeds.extend(large.map(|part| (colour, part)));
+    }
+    seeds.sort_by_key(|(_, part)| std::cmp::Reverse(part.area()));
+    let mut apart: Vec<(Colour, Mask)> = Vec::new();
+    for (colour, part) in seeds {
+        if apart.iter().all(|(other, _)| far_apart(colour, *other)) {
+            apart.push((colour, part));
+        }
+    }
+    let mut parts: Vec<Mask> = apart.into_iter().map(|(_, part)| part).collect();
+    if parts.len() > 1 {
+        grow(&mut parts, region);
+    }
+    parts
+}
+
+/// Lets parts grow, one pixel a round, until they fill the region.
+fn grow(parts: &mut [Mask], region: &Mask) {
+    let mut owner = vec![usize::MAX; region.on.len()];
+    let mut edge: Vec<usize> = Vec::new();
+    for (i, part) in parts.iter().enumerate() {
+        for at in part.pixels() {
+            owner[at] = i;
+            edge.push(at);
+        }
+    }
+    while !edge.is_empty() {
+        let mut next_edge = Vec::new();
+        for at in edge {
+            for next in neighbours(at, region.width, region.height, false) {
+                if region.on[next] && owner[next] == usize::MAX {
+                    owner[next] = owner[at];
+                    parts[owner[at]].on[next] = true;
+                    next_edge.push(next);
+                }
+            }
+        }
+        edge = next_edge;
+    }
 }

@@ -36,7 +36,10 @@ pub(super) struct Template {
 pub(super) struct Place {
     pub x: f32,
     pub y: f32,
+    /// Radius of the circle around the silhouette, across.
     pub radius: f32,
+    /// The same downwards, of `radius`: 1 in the world, anything in a badly drawn image.
+    pub tall: f32,
 }
 
 /// What a pixel sees of a template along one axis, in template pixels.
@@ -92,7 +95,7 @@ impl Template {
     }
 
     /// What a working pixel sees of the solid, given its extents across and down
-    /// ([`Place::extents`]).
+    /// ([`Place::columns`], [`Place::rows`]).
     pub fn patch(&self, across: Extent, down: Extent) -> Patch {
         let (above, below) = (down.from * ROW, down.to * ROW);
         let (a, b) = (&self.sums[above + across.from], &self.sums[above + across.to]);
@@ -146,42 +149,74 @@ impl Place {
             x: 0.5 * (bounds[0] + bounds[2]) - 0.5 * radius * (o[0] + o[2]),
             y: 0.5 * (bounds[1] + bounds[3]) - 0.5 * radius * (o[1] + o[3]),
             radius,
+            tall: 1.0,
         }
     }
 
-    /// What `count` pixels from `first` on see of a template along one axis; `centre` is the
-    /// place's on that axis. Pixels of a soft image see `softness` pixels more on either side.
-    pub fn extents(&self, centre: f32, first: usize, count: usize, softness: f32) -> Vec<Extent> {
-        let scale = RADIUS / self.radius;
-        // Rounded; far enough from zero that the cast cuts towards minus infinity.
-        const FAR: i32 = 1 << 14;
-        let edge =
-            |v: f32| ((v - centre) * scale + 0.5 * SIDE as f32 + 0.5 + FAR as f32) as i32 - FAR;
-        (first..first + count)
-            .map(|v| {
-                let from = edge(v as f32 - softness);
-                // In an image finer than the template a pixel lies between two of its lines.
-                let to = edge(v as f32 + 1.0 + softness).max(from + 1);
-                let inside = |v: i32| v.clamp(0, SIDE as i32) as usize;
-                Extent { from: inside(from), to: inside(to), share: 1.0 / (to - from) as f32 }
-            })
-            .collect()
+    /// Where a solid lies that is stretched to fill this box.
+    pub fn stretched_to(shape: Shape, bounds: [f32; 4]) -> Place {
+        let o = outline(shape);
+        let across = (bounds[2] - bounds[0]) / (o[2] - o[0]);
+        let down = (bounds[3] - bounds[1]) / (o[3] - o[1]);
+        Place {
+            x: 0.5 * (bounds[0] + bounds[2]) - 0.5 * across * (o[0] + o[2]),
+            y: 0.5 * (bounds[1] + bounds[3]) - 0.5 * down * (o[1] + o[3]),
+            radius: across,
+            tall: down / across.max(1e-3),
+        }
+    }
+
+    /// Radius of the circle of the same area.
+    pub fn mean_radius(&self) -> f32 {
+        self.radius * self.tall.sqrt()
+    }
+
+    /// What columns see of a template: [`Extent`]s of `count` pixels from `first` on. Pixels of a
+    /// soft image see `softness` pixels more on either side.
+    pub fn columns(&self, first: usize, count: usize, softness: f32) -> Vec<Extent> {
+        extents(self.x, self.radius, first, count, softness)
+    }
+
+    /// The same of rows.
+    pub fn rows(&self, first: usize, count: usize, softness: f32) -> Vec<Extent> {
+        extents(self.y, self.radius * self.tall, first, count, softness)
     }
 
     /// Whether the middle of a pixel of an image of this width lies within the circle.
     pub fn contains(&self, at: usize, width: usize) -> bool {
         let (x, y) = ((at % width) as f32 + 0.5, (at / width) as f32 + 0.5);
-        (x - self.x).hypot(y - self.y) <= self.radius
+        (x - self.x).hypot((y - self.y) / self.tall) <= self.radius
     }
 
     /// The working pixels around the circle: left, top, right, bottom (one past the end).
     pub fn window(&self, mask: &Mask) -> (usize, usize, usize, usize) {
         const AIR: f32 = 1.5;
-        let reach = self.radius + AIR;
-        let low = |v: f32| (v - reach).floor().max(0.0) as usize;
-        let high = |v: f32, end: usize| ((v + reach).ceil().max(0.0) as usize).min(end);
-        (low(self.x), low(self.y), high(self.x, mask.width), high(self.y, mask.height))
+        let (across, down) = (self.radius + AIR, self.radius * self.tall + AIR);
+        let low = |v: f32| v.floor().max(0.0) as usize;
+        let high = |v: f32, end: usize| (v.ceil().max(0.0) as usize).min(end);
+        (
+            low(self.x - across),
+            low(self.y - down),
+            high(self.x + across, mask.width),
+            high(self.y + down, mask.height),
+        )
     }
+}
+
+fn extents(centre: f32, radius: f32, first: usize, count: usize, softness: f32) -> Vec<Extent> {
+    let scale = RADIUS / radius;
+    // Rounded; far enough from zero that the cast cuts towards minus infinity.
+    const FAR: i32 = 1 << 14;
+    let edge = |v: f32| ((v - centre) * scale + 0.5 * SIDE as f32 + 0.5 + FAR as f32) as i32 - FAR;
+    (first..first + count)
+        .map(|v| {
+            let from = edge(v as f32 - softness);
+            // In an image finer than the template a pixel lies between two of its lines.
+            let to = edge(v as f32 + 1.0 + softness).max(from + 1);
+            let inside = |v: i32| v.clamp(0, SIDE as i32) as usize;
+            Extent { from: inside(from), to: inside(to), share: 1.0 / (to - from) as f32 }
+        })
+        .collect()
 }
 
 /// The pixels of an image that a solid covers by half or more; `scale` is image pixels a working
@@ -192,9 +227,14 @@ pub(super) fn silhouette(
     scale: f32,
     (w, h): (u32, u32),
 ) -> Array2<bool> {
-    let place = Place { x: place.x * scale, y: place.y * scale, radius: place.radius * scale };
-    let columns = place.extents(place.x, 0, w as usize, 0.0);
-    let rows = place.extents(place.y, 0, h as usize, 0.0);
+    let place = Place {
+        x: place.x * scale,
+        y: place.y * scale,
+        radius: place.radius * scale,
+        tall: place.tall,
+    };
+    let columns = place.columns(0, w as usize, 0.0);
+    let rows = place.rows(0, h as usize, 0.0);
     Array2::from_shape_fn((h as usize, w as usize), |(y, x)| {
         template.coverage(columns[x], rows[y]) >= 0.5
     })
