@@ -48,7 +48,7 @@ use crate::world::Expectations;
 /// Name of this judge in tables and manifests.
 pub const NAME: &str = "exact";
 /// Its version: verdicts of different versions are not compared.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Looks at an image and decides every expectation: [`look`], then [`match_seen`].
 pub fn judge(image: &image::RgbImage, expectations: &Expectations) -> Verdict {
