@@ -103,11 +103,11 @@ pub fn run(args: Args) -> Result<u8> {
             images.push(ImageRow {
                 sample: number,
                 prompt: sample.caption.clone(),
-                seed: sample.index,
+                seed: noise_seed(args.seed, sample),
                 file,
                 sha256: digest_bytes(&png),
             });
-            rows.extend(judgement_rows(number, sample, &verdict));
+            rows.extend(judgement_rows((number, args.seed), sample, &verdict));
             judged.push(Judged { category: group(sample), verdict });
         }
         bar.inc(batch.len() as u64);
@@ -144,7 +144,7 @@ fn request(
     Request {
         prompts: samples.iter().map(|s| s.caption.clone()).collect(),
         negative: String::new(),
-        seeds: samples.iter().map(|s| args.seed.wrapping_add(s.index)).collect(),
+        seeds: samples.iter().map(|s| noise_seed(args.seed, s)).collect(),
         steps: args.steps,
         sampler: SamplerKind::Ddim,
         guidance: args.guidance,
@@ -152,6 +152,11 @@ fn request(
         width: model.native_size(),
         init_latents: None,
     }
+}
+
+/// Seed of an image's noise.
+fn noise_seed(seed: u64, sample: &Sample) -> u64 {
+    seed.wrapping_add(sample.index)
 }
 
 /// The row of the summary that a sample belongs to: its category, counts in two groups.
@@ -164,11 +169,15 @@ fn group(sample: &Sample) -> &'static str {
     }
 }
 
-fn judgement_rows(number: u32, sample: &Sample, verdict: &judge::Verdict) -> Vec<JudgementRow> {
+fn judgement_rows(
+    (number, seed): (u32, u64),
+    sample: &Sample,
+    verdict: &judge::Verdict,
+) -> Vec<JudgementRow> {
     let row = |a: &judge::AtomVerdict| JudgementRow {
         sample: number,
         prompt: sample.caption.clone(),
-        seed: sample.index,
+        seed: noise_seed(seed, sample),
         category: sample.category.name().to_owned(),
         atom: a.atom.to_string(),
         kind: a.atom.kind().to_owned(),
