@@ -26,8 +26,14 @@ The autoencoder comes first, then the denoiser with its text encoder, into one f
 CLIP's towers can be trained in between, for the denoiser's text encoder to start from:
   probe train clip --out runs/shapes
   probe train denoiser --out runs/shapes --from-clip
+A trained model can be trained further, its parts one after the other:
+  probe train vae --from shapes --out runs/further --learning-rate 1e-3
+  probe train denoiser --from shapes --out runs/further
 A run that was stopped goes on where it was with the same command. When all are done, the
 folder is a model: probe generate --model runs/shapes --prompt \"a red ball\"";
+
+/// Name of the weight files of autoencoder and U-Net.
+const WEIGHTS_STEM: &str = "diffusion_pytorch_model";
 
 /// Train a part of the built-in model.
 #[derive(Debug, clap::Args)]
@@ -68,8 +74,11 @@ pub struct Args {
     /// Scenes encoded ahead for the denoiser
     #[arg(long, value_name = "N")]
     pool: Option<usize>,
+    /// Go on from the weights of a trained model instead of from scratch
+    #[arg(long, value_name = "shapes|DIR")]
+    from: Option<String>,
     /// Start the denoiser's text encoder from the folder's CLIP instead of from scratch
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from")]
     from_clip: bool,
     /// Steps between checkpoints
     #[arg(long, value_name = "N", default_value_t = 250)]
@@ -155,12 +164,17 @@ pub fn run(args: Args) -> Result<u8> {
     match args.part {
         Part::Vae => {
             let config = vae::shapes_config();
+            let start = start(args.from.as_deref(), "vae", WEIGHTS_STEM)?;
+            let (loss, mix) = (VaeLoss::default(), Mix::training());
             let mut objective =
-                VaeObjective::new(config, VaeLoss::default(), Mix::training(), &plan, device)?;
+                VaeObjective::new(config, start.as_ref(), loss, mix, &plan, device)?;
             train_with_bar(&mut objective, &plan, &run_folder)?;
             install(&run_folder, &args.out, &["vae"])?;
         }
         Part::Clip => {
+            if args.from.is_some() {
+                bail!("--from is for the autoencoder and the denoiser: a model has no image tower");
+            }
             let tokenizer = tokenizer()?;
             let (ids, end) = vocabulary(&tokenizer)?;
             let text = clip::shapes_text_config(ids, tokenizer.max_length() as i64, end);
@@ -191,17 +205,23 @@ fn denoiser_objective(
         .json("vae/config.json")
         .context("the denoiser needs a trained autoencoder: run `probe train vae` first")?;
     let store = Store::from_file(
-        &files.weights("vae", "diffusion_pytorch_model")?,
+        &files.weights("vae", WEIGHTS_STEM)?,
         tch::Kind::Float,
         device,
     )?;
     let vae = Vae::new(&store.root(&Default::default()), &vae_config);
     store.finish()?;
-    let clip = args.from_clip.then(|| args.out.join("clip/model.safetensors"));
-    if clip.as_ref().is_some_and(|path| !path.is_file()) {
-        bail!("--from-clip needs a trained text tower: run `probe train clip` first");
-    }
-    let clip = clip.map(|path| WeightFile::open(&path)).transpose()?;
+    let from = args.from.as_deref();
+    let unet_start = start(from, "unet", WEIGHTS_STEM)?;
+    let text_start = if args.from_clip {
+        let clip = args.out.join("clip/model.safetensors");
+        if !clip.is_file() {
+            bail!("--from-clip needs a trained text tower: run `probe train clip` first");
+        }
+        Some(WeightFile::open(&clip)?)
+    } else {
+        start(from, "text_encoder", "model")?
+    };
     let tokenizer = tokenizer()?;
     let (ids, end) = vocabulary(&tokenizer)?;
     let text_config = clip::shapes_text_config(ids, tokenizer.max_length() as i64, end);
@@ -218,7 +238,8 @@ fn denoiser_objective(
         pool: args.pool.unwrap_or(defaults.pool),
         ..defaults
     };
-    let around = Surroundings { vae, vae_config, tokenizer, text_config, clip };
+    let around =
+        Surroundings { vae, vae_config, tokenizer, text_config, unet_start, text_start };
     let bar = bar(loss.pool as u64, "scenes");
     let objective = DenoiserObjective::new(
         (unet_config, denoiser::shapes_schedule(prediction)),
@@ -230,6 +251,12 @@ fn denoiser_objective(
     )?;
     bar.finish_and_clear();
     Ok(objective)
+}
+
+/// Weights of a part of the model that training goes on from.
+fn start(from: Option<&str>, part: &str, stem: &str) -> Result<Option<WeightFile>> {
+    let weights = |name| Ok(ModelFiles::find(name)?.weights(part, stem)?);
+    from.map(weights).transpose()
 }
 
 fn tokenizer() -> Result<Tokenizer> {

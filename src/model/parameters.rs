@@ -305,11 +305,12 @@ impl Store {
         Self::new(None, Kind::Float, device, true)
     }
 
-    /// The weights of a checkpoint, to be trained further, f32.
+    /// The weights of `start` to be trained further, f32; fresh ones if there is none.
     ///
     /// # Errors
     /// Not a whole safetensors file.
-    pub fn trainable_from_file(file: &WeightFile, device: Device) -> Result<Self, WeightsError> {
+    pub fn trainable(start: Option<&WeightFile>, device: Device) -> Result<Self, WeightsError> {
+        let Some(file) = start else { return Ok(Self::fresh(device)) };
         let source = (file.path().to_owned(), RefCell::new(file.tensors()?));
         Ok(Self::new(Some(source), Kind::Float, device, true))
     }

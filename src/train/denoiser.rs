@@ -105,8 +105,10 @@ pub struct Surroundings {
     pub tokenizer: Tokenizer,
     /// The text encoder's config.
     pub text_config: ClipTextConfig,
-    /// A trained CLIP to start the text encoder from.
-    pub clip: Option<WeightFile>,
+    /// Trained weights to go on from, the denoiser's.
+    pub unet_start: Option<WeightFile>,
+    /// Trained weights to go on from, the text encoder's (or a whole CLIP's).
+    pub text_start: Option<WeightFile>,
 }
 
 /// Trains denoiser and text encoder together.
@@ -135,10 +137,11 @@ struct Pool {
 }
 
 impl DenoiserObjective {
-    /// Encodes the pool (progress by `encoded(done, all)`) and makes fresh weights.
+    /// Encodes the pool (progress by `encoded(done, all)`) and takes the weights to start
+    /// from, fresh ones where there are none.
     ///
     /// # Errors
-    /// A CLIP that does not fit the config.
+    /// Weights to start from that do not fit the config.
     pub fn new(
         (unet_config, scheduler): (UnetConfig, SchedulerConfig),
         around: Surroundings,
@@ -149,7 +152,7 @@ impl DenoiserObjective {
     ) -> Result<Self, TrainError> {
         tch::manual_seed(plan.seed as i64);
         let sites = RefCell::default();
-        let store = Store::fresh(device);
+        let store = Store::trainable(around.unet_start.as_ref(), device)?;
         let unet = Unet::new(&store.root(&sites), &unet_config, AttentionKernel::Auto);
         let unet_parameters = store.finish()?;
         let (text, text_parameters) = text_encoder(&around, device)?;
@@ -228,10 +231,7 @@ fn text_encoder(
     device: Device,
 ) -> Result<(TextEncoder, Parameters), TrainError> {
     let sites = RefCell::default();
-    let store = match &around.clip {
-        Some(file) => Store::trainable_from_file(file, device)?,
-        None => Store::fresh(device),
-    };
+    let store = Store::trainable(around.text_start.as_ref(), device)?;
     store.ignore_extra(|name| !name.starts_with("text_model."));
     let text = TextEncoder::new(&store.root(&sites).below("text_model"), &around.text_config);
     Ok((text, store.finish()?))
@@ -273,7 +273,8 @@ impl Objective for DenoiserObjective {
         json!({
             "unet": self.unet_config,
             "text": self.around.text_config,
-            "from_clip": self.around.clip.is_some(),
+            "continues_unet": self.around.unet_start.is_some(),
+            "continues_text": self.around.text_start.is_some(),
             "scheduler": self.scheduler,
             "loss": self.loss,
         })

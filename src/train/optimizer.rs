@@ -13,6 +13,9 @@ use crate::model::parameters::{Parameters, WeightsError};
 pub struct FlatParameters {
     values: Tensor,
     parameters: Vec<Tensor>,
+    /// Where the gradients are gathered; kept, because fresh memory of this size costs more
+    /// than filling it.
+    gradients: Tensor,
     /// 1 where weight decay applies (matrices and convolutions), else 0.
     decays: Tensor,
     signature: String,
@@ -32,8 +35,10 @@ impl FlatParameters {
             decays.push(Tensor::full([tensor.numel() as i64], decay, (Kind::Float, device)));
             tensors.push(tensor.shallow_clone());
         }
+        let values = Tensor::cat(&pieces, 0);
         let flat = Self {
-            values: Tensor::cat(&pieces, 0),
+            gradients: values.zeros_like(),
+            values,
             parameters: tensors,
             decays: Tensor::cat(&decays, 0),
             signature: shapes.join(" "),
@@ -62,8 +67,9 @@ impl FlatParameters {
         result
     }
 
-    /// The gradients as one tensor; parameters that had none count as zero. Clears them.
-    fn take_gradients(&mut self) -> Tensor {
+    /// Gathers the gradients into one tensor; parameters that had none count as zero. Clears
+    /// them.
+    fn gather_gradients(&mut self) {
         let pieces: Vec<Tensor> = self
             .parameters
             .iter()
@@ -73,11 +79,10 @@ impl FlatParameters {
                 known.flatten(0, -1)
             })
             .collect();
-        let all = Tensor::cat(&pieces, 0);
+        let _ = Tensor::cat_out(&self.gradients, &pieces, 0);
         for parameter in &mut self.parameters {
             parameter.zero_grad();
         }
-        all
     }
 }
 
@@ -96,6 +101,8 @@ pub struct AdamW {
 impl AdamW {
     const BETAS: [f64; 2] = [0.9, 0.99];
     const EPS: f64 = 1e-8;
+    /// Numbers treated at a time: the dozen passes of a step over them stay in the cache.
+    const CHUNK: i64 = 1 << 18;
 
     /// Starts from zero moments.
     pub fn new(flat: &FlatParameters, plan: &TrainingPlan) -> Self {
@@ -115,21 +122,38 @@ impl AdamW {
     pub fn step(&mut self, flat: &mut FlatParameters, learning_rate: f64) {
         let _no_grad = tch::no_grad_guard();
         self.taken += 1;
-        let [beta1, beta2] = Self::BETAS;
-        let gradient = flat.take_gradients();
-        let norm = gradient.norm().double_value(&[]);
+        flat.gather_gradients();
+        let norm = flat.gradients.norm().double_value(&[]);
         let scale = if norm > self.clip_norm { self.clip_norm / norm } else { 1.0 };
-        let gradient = gradient * scale;
-        let _ = self.mean.lerp_(&gradient, 1.0 - beta1);
-        let _ = self.variance.lerp_(&gradient.square(), 1.0 - beta2);
+        let count = flat.values.numel() as i64;
+        for at in (0..count).step_by(Self::CHUNK as usize) {
+            let chunk = |t: &Tensor| t.narrow(0, at, Self::CHUNK.min(count - at));
+            self.step_chunk(flat, &chunk, scale, learning_rate);
+        }
+    }
+
+    /// One step of the part of all tensors that `chunk` cuts out.
+    fn step_chunk(
+        &self,
+        flat: &FlatParameters,
+        chunk: &dyn Fn(&Tensor) -> Tensor,
+        scale: f64,
+        learning_rate: f64,
+    ) {
+        let [beta1, beta2] = Self::BETAS;
+        let gradient = chunk(&flat.gradients) * scale;
+        let (mut values, decays) = (chunk(&flat.values), chunk(&flat.decays));
+        let (mut mean, mut variance) = (chunk(&self.mean), chunk(&self.variance));
+        let _ = mean.lerp_(&gradient, 1.0 - beta1);
+        let _ = variance.lerp_(&gradient.square(), 1.0 - beta2);
         let unbias = |beta: f64| 1.0 - beta.powi(self.taken.min(i64::from(i32::MAX)) as i32);
-        let root = (&self.variance / unbias(beta2)).sqrt_() + Self::EPS;
-        let update = &self.mean / unbias(beta1) / root;
-        let decay = &flat.decays * &flat.values * self.weight_decay;
-        let _ = flat.values.subtract_(&((update + decay) * learning_rate));
+        let root = (variance / unbias(beta2)).sqrt_() + Self::EPS;
+        let update = mean / unbias(beta1) / root;
+        let decay = decays * &values * self.weight_decay;
+        let _ = values.subtract_(&((update + decay) * learning_rate));
         let taken = self.taken as f64;
         let ema = self.ema_decay.min((1.0 + taken) / (10.0 + taken));
-        let _ = self.average.lerp_(&flat.values, 1.0 - ema);
+        let _ = chunk(&self.average).lerp_(&values, 1.0 - ema);
     }
 
     /// The averaged weights.

@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 use super::scenes::{Scenes, contact_sheet};
 use super::{Objective, TrainError, TrainingPlan, export_part};
 use crate::model::config::VaeConfig;
-use crate::model::parameters::{Parameters, Store};
+use crate::model::parameters::{Parameters, Store, WeightFile};
 use crate::model::vae::Vae;
 use crate::pipeline::{from_images, to_images};
 use crate::tap::Cx;
@@ -58,6 +58,8 @@ pub struct VaeObjective {
     vae: Vae,
     parameters: Parameters,
     config: VaeConfig,
+    /// Whether it started from trained weights.
+    continues: bool,
     weights: VaeLoss,
     scenes: Scenes,
     plan: TrainingPlan,
@@ -70,24 +72,26 @@ const HELD_BACK: u64 = 1 << 40;
 const MEASURED: usize = 512;
 
 impl VaeObjective {
-    /// Fresh weights.
+    /// Weights of `start`, or fresh ones.
     ///
     /// # Errors
-    /// Never for the built-in config.
+    /// Weights to start from that do not fit the config.
     pub fn new(
         config: VaeConfig,
+        start: Option<&WeightFile>,
         weights: VaeLoss,
         mix: Mix,
         plan: &TrainingPlan,
         device: Device,
     ) -> Result<Self, TrainError> {
         tch::manual_seed(plan.seed as i64);
-        let store = Store::fresh(device);
+        let store = Store::trainable(start, device)?;
         let sites = RefCell::default();
         let vae = Vae::new(&store.root(&sites), &config);
         let parameters = store.finish()?;
         let scenes = Scenes::new(plan.seed, mix, config.sample_size as usize);
-        Ok(Self { vae, parameters, config, weights, scenes, plan: plan.clone(), device })
+        let continues = start.is_some();
+        Ok(Self { vae, parameters, config, continues, weights, scenes, plan: plan.clone(), device })
     }
 
     /// Standard deviation of the latents and peak signal-to-noise ratio in dB, on scenes
@@ -114,7 +118,7 @@ impl Objective for VaeObjective {
     }
 
     fn settings(&self) -> serde_json::Value {
-        json!({ "config": self.config, "loss": self.weights })
+        json!({ "config": self.config, "continues": self.continues, "loss": self.weights })
     }
 
     fn loss(&mut self, step: u64) -> Result<Tensor, TrainError> {
