@@ -11,6 +11,7 @@ use crate::judge;
 use crate::measure::Proportion;
 use crate::measure::interval::DEFAULT_CONFIDENCE;
 use crate::pipeline::{Request, generate};
+use crate::probe::judgement::{JudgedImage, judgement_rows};
 use crate::run::{RunFolder, digest_bytes};
 use crate::sampler::SamplerKind;
 use crate::table::{ImageRow, JudgementRow, JudgementSummaryRow, frame, write_parquet};
@@ -107,7 +108,13 @@ pub fn run(args: Args) -> Result<u8> {
                 file,
                 sha256: digest_bytes(&png),
             });
-            rows.extend(judgement_rows((number, args.seed), sample, &verdict));
+            let of = JudgedImage {
+                sample: number,
+                prompt: &sample.caption,
+                seed: noise_seed(args.seed, sample),
+                category: sample.category.name(),
+            };
+            rows.extend(judgement_rows(of, &verdict));
             judged.push(Judged { category: group(sample), verdict });
         }
         bar.inc(batch.len() as u64);
@@ -167,28 +174,6 @@ fn group(sample: &Sample) -> &'static str {
         Category::Count => "count 5–6",
         other => other.name(),
     }
-}
-
-fn judgement_rows(
-    (number, seed): (u32, u64),
-    sample: &Sample,
-    verdict: &judge::Verdict,
-) -> Vec<JudgementRow> {
-    let row = |a: &judge::AtomVerdict| JudgementRow {
-        sample: number,
-        prompt: sample.caption.clone(),
-        seed: noise_seed(seed, sample),
-        category: sample.category.name().to_owned(),
-        atom: a.atom.to_string(),
-        kind: a.atom.kind().to_owned(),
-        expected: a.expected.clone(),
-        found: Some(a.found.clone()),
-        holds: Some(a.holds),
-        reason: a.reason.clone(),
-        judge: judge::NAME.to_owned(),
-        judge_version: judge::VERSION.to_string(),
-    };
-    verdict.atoms.iter().map(row).collect()
 }
 
 /// Per category: everything right, and each kind of atom.

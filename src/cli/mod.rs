@@ -50,7 +50,7 @@ Every command takes --help, with examples of its own.";
 /// A scope on text-to-image diffusion models: watch every U-Net block at every timestep, and
 /// measure what the model knows and where it fails.
 #[derive(Debug, Parser)]
-#[command(name = "probe", version, propagate_version = true, after_long_help = EXAMPLES)]
+#[command(name = "probe", bin_name = "probe", version, propagate_version = true, after_long_help = EXAMPLES)]
 #[command(help_expected = true)]
 pub struct Cli {
     #[command(subcommand)]
@@ -113,7 +113,7 @@ impl Cli {
             Err(error) if is_broken_pipe(&error) => 0,
             Err(error) => {
                 let code = if interrupted() { INTERRUPTED_CODE } else { ERROR_CODE };
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", message(&error));
                 code
             }
         }
@@ -145,6 +145,18 @@ impl Cli {
             Command::Completions(args) => completions::run(args),
         }
     }
+}
+
+/// The error and its causes in one line; what a message has said already is not said again.
+fn message(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said += if said.is_empty() { "" } else { ": " };
+            said += &cause;
+        }
+    }
+    said
 }
 
 const ERROR_CODE: u8 = 2;

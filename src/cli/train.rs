@@ -204,11 +204,7 @@ fn denoiser_objective(
     let vae_config = files
         .json("vae/config.json")
         .context("the denoiser needs a trained autoencoder: run `probe train vae` first")?;
-    let store = Store::from_file(
-        &files.weights("vae", WEIGHTS_STEM)?,
-        tch::Kind::Float,
-        device,
-    )?;
+    let store = Store::from_file(&files.weights("vae", WEIGHTS_STEM)?, tch::Kind::Float, device)?;
     let vae = Vae::new(&store.root(&Default::default()), &vae_config);
     store.finish()?;
     let from = args.from.as_deref();
@@ -238,8 +234,7 @@ fn denoiser_objective(
         pool: args.pool.unwrap_or(defaults.pool),
         ..defaults
     };
-    let around =
-        Surroundings { vae, vae_config, tokenizer, text_config, unet_start, text_start };
+    let around = Surroundings { vae, vae_config, tokenizer, text_config, unet_start, text_start };
     let bar = bar(loss.pool as u64, "scenes");
     let objective = DenoiserObjective::new(
         (unet_config, denoiser::shapes_schedule(prediction)),

@@ -2,3 +2,4 @@
 //! captured into tables, findings, figures and reports, and needs no libtorch.
 
 pub mod attention;
+pub mod judgement;

@@ -118,6 +118,9 @@ fn remedy(error: &io::Error) -> &'static str {
         Kind::StorageFull | Kind::QuotaExceeded => {
             "; free some space, or choose another disk with --out DIR"
         }
+        Kind::FileTooLarge => {
+            "; raise the limit on the size of files (ulimit -f), or choose another disk with --out DIR"
+        }
         Kind::NotADirectory | Kind::AlreadyExists => {
             "; a file is in the way, move it or choose another folder with --out DIR"
         }

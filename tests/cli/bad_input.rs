@@ -249,3 +249,29 @@ fn an_interrupted_run_leaves_nothing() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(files(folder.path()), [folder.path().join("runs").display().to_string()]);
 }
+
+/// A disk that is full in the middle of a run, played by a limit on the size of files (a real
+/// one needs the superuser): one message that names the file, and no run folder.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_fills_up_in_the_middle() {
+    // In blocks of 512 or 1,024 bytes, by shell: below every table and picture.
+    const LIMIT: &str = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+    let program = probe(&[]).get_program().to_owned();
+    let commands: [&[&str]; 2] = [
+        &["attention", "--model", TINY, "--prompt", "red ball", "--steps", "2", "--count", "1"],
+        &["generate", "--model", TINY, "--prompt", "red ball", "--steps", "2"],
+    ];
+    for words in commands {
+        let folder = TempDir::new().unwrap();
+        let mut shell = assert_cmd::Command::new("sh");
+        shell.args(["-c", LIMIT]).arg(&program).args(words).current_dir(folder.path());
+        let assert = shell.assert().code(2).stdout("");
+        let message = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        for part in ["error: cannot write", "runs", "too large", "ulimit -f", "--out"] {
+            assert_eq!(message.matches(part).count(), 1, "{part}: {message}");
+        }
+        let runs = folder.path().join("runs").display().to_string();
+        assert_eq!(files(folder.path()), [runs], "{words:?}");
+    }
+}

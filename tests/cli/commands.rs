@@ -1,5 +1,9 @@
 //! What each command prints and writes.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
 use clap::CommandFactory;
 use denoscope::cli::Cli;
 use predicates::prelude::*;
@@ -27,6 +31,42 @@ fn every_command_has_help_with_examples_of_itself() {
     }
     probe(&["--help"]).assert().success().stdout(contains("Examples:"));
     probe(&["--version"]).assert().success().stdout(contains(env!("CARGO_PKG_VERSION")));
+}
+
+/// `probe` shows pages that `probe-engine` printed once. `UPDATE_HELP_PAGES=1` writes them anew.
+#[test]
+fn help_pages_are_those_of_the_engine() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/help");
+    let cli = Cli::command();
+    let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+    let engine = |words: &[&str]| {
+        let mut engine = assert_cmd::cargo::cargo_bin_cmd!("probe-engine");
+        let assert = engine.args(words).env("CLICOLOR_FORCE", "1").assert().success();
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    };
+    let top = ("probe", engine(&["--help"]));
+    let pages = commands.iter().map(|name| (*name, engine(&[name, "--help"])));
+    let pages: BTreeMap<String, String> = std::iter::once(top)
+        .chain(pages)
+        .map(|(name, page)| (format!("{name}.ansi"), page))
+        .collect();
+    if std::env::var_os("UPDATE_HELP_PAGES").is_some() {
+        fs::create_dir_all(&folder).unwrap();
+        for (name, page) in &pages {
+            fs::write(folder.join(name), page).unwrap();
+        }
+    }
+    let stored: BTreeMap<String, String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            (path.file_name().unwrap().to_str().unwrap().into(), fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    let differ: Vec<_> =
+        pages.iter().filter(|(name, page)| stored.get(*name) != Some(page)).collect();
+    assert!(differ.is_empty(), "run with UPDATE_HELP_PAGES=1; other pages: {differ:?}");
+    assert_eq!(stored.len(), pages.len(), "docs/help has a page of a command that is gone");
 }
 
 #[test]
@@ -128,7 +168,7 @@ fn the_doctor_exits_by_what_is_missing() {
         assert!(rows.iter().any(|row| row["check"] == check), "{check}");
     }
     assert!(files(folder.path()).is_empty());
-    std::fs::write(folder.path().join("runs"), "a file").unwrap();
+    fs::write(folder.path().join("runs"), "a file").unwrap();
     probe_in(&folder, &["doctor"]).assert().code(1).stderr(contains("output folder"));
 }
 
@@ -175,7 +215,7 @@ fn a_trace_keeps_statistics_and_tensors_of_the_chosen_steps() {
     let steps: Vec<_> = of("step.x0").iter().map(|row| row["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [0, 0, 2, 2, 3, 3]);
 
-    let raw = std::fs::read(folder.path().join("raw.safetensors")).unwrap();
+    let raw = fs::read(folder.path().join("raw.safetensors")).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&raw).unwrap();
     let x0 = tensors.tensor("002/step.x0").unwrap();
     assert_eq!(x0.shape(), [2, 4, 8, 8]);
@@ -212,7 +252,7 @@ fn statistics_are_those_of_the_tensors() {
         "json",
     ];
     let rows = json(&mut probe_in(&folder, &words));
-    let raw = std::fs::read(folder.path().join("raw.safetensors")).unwrap();
+    let raw = fs::read(folder.path().join("raw.safetensors")).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&raw).unwrap();
     let bytes = tensors.tensor("001/step.x0").unwrap();
     let x: Vec<f64> = bytes
@@ -286,7 +326,7 @@ fn the_world_writes_images_masks_and_captions() {
     let run = run_folder(&folder);
     let printed = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
     assert!(printed.trim().ends_with(run.file_name().unwrap().to_str().unwrap()));
-    let lines = std::fs::read_to_string(run.join("captions.jsonl")).unwrap();
+    let lines = fs::read_to_string(run.join("captions.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 3);
     for line in lines.lines() {
         let line: Value = serde_json::from_str(line).unwrap();

@@ -1,8 +1,8 @@
 //! The run's rows, as they are stored.
 
 use super::AttentionRun;
-use crate::judge;
 use crate::measure::record::MapNumbers;
+use crate::probe::judgement::{self, JudgedImage};
 use crate::table::{AttentionRow, JudgementRow, TokenRow};
 
 /// One row per image, branch, step, layer, head and token; with `maps`, each map too (mean
@@ -101,23 +101,9 @@ pub fn token_rows(run: &AttentionRun) -> Vec<TokenRow> {
 
 /// What the judge says of each image.
 pub fn judgement_rows(run: &AttentionRun) -> Vec<JudgementRow> {
-    let mut rows = Vec::new();
-    for (sample, image) in run.images.iter().enumerate() {
-        let atoms = image.verdict.iter().flat_map(|v| &v.atoms);
-        rows.extend(atoms.map(|a| JudgementRow {
-            sample: sample as u32,
-            prompt: run.prompt.clone(),
-            seed: image.seed,
-            category: "prompt".to_owned(),
-            atom: a.atom.to_string(),
-            kind: a.atom.kind().to_owned(),
-            expected: a.expected.clone(),
-            found: Some(a.found.clone()),
-            holds: Some(a.holds),
-            reason: a.reason.clone(),
-            judge: judge::NAME.to_owned(),
-            judge_version: judge::VERSION.to_string(),
-        }));
-    }
-    rows
+    let rows = run.images.iter().zip(0..).flat_map(|(image, sample)| {
+        let of = JudgedImage { sample, prompt: &run.prompt, seed: image.seed, category: "prompt" };
+        image.verdict.iter().flat_map(|v| judgement::judgement_rows(of, v)).collect::<Vec<_>>()
+    });
+    rows.collect()
 }

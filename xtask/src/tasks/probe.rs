@@ -23,7 +23,7 @@ fn run(arguments: &[OsString]) -> Result<ExitCode> {
     libtorch::ensure(&workspace, Wanted::from_environment()?)?;
 
     let mut build = workspace.cargo();
-    build.args(["build", "--release", "--package", "denoscope", "--bin", "probe"]);
+    build.args(["build", "--release", "--package", "denoscope", "--bins"]);
     let status = cargo::run_silent_when_fresh(&mut build)?;
     if !status.success() {
         bail!("probe did not build; the compiler's message is above");
