@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::schedule::Prediction;
+use super::Prediction;
 
 /// Clean latent and noise, as predicted together from one noisy latent.
 #[derive(Debug)]
@@ -29,6 +29,22 @@ impl Denoised {
             }
             Prediction::Sample => Self { x0: output.shallow_clone(), eps: solve_eps(output) },
         }
+    }
+}
+
+/// The clean latent told by the denoiser's output where the latent is variance-exploding,
+/// x = x0 + σ ε; the denoiser was shown x/√(σ² + 1).
+pub(super) fn exploding_x0(
+    prediction: Prediction,
+    output: &Tensor,
+    x: &Tensor,
+    sigma: f64,
+) -> Tensor {
+    let variance = sigma * sigma + 1.0;
+    match prediction {
+        Prediction::Epsilon => x - output * sigma,
+        Prediction::V => x / variance - output * (sigma / variance.sqrt()),
+        Prediction::Sample => output.shallow_clone(),
     }
 }
 
