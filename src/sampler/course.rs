@@ -3,6 +3,7 @@
 
 use tch::Tensor;
 
+use super::parameterisation::exploding_variance;
 use super::{Prediction, Schedule, ScheduleError};
 
 /// One question to the denoiser.
@@ -118,8 +119,8 @@ impl Course {
         match self.scale {
             LatentScale::Preserving => x.shallow_clone(),
             LatentScale::Exploding => {
-                let sigma = self.evaluations[i].sigma;
-                x / (sigma * sigma + 1.0).sqrt()
+                let variance = exploding_variance(self.evaluations[i].sigma);
+                x / f64::from(variance.sqrt())
             }
         }
     }

@@ -18,6 +18,7 @@ mod pndm;
 mod schedule;
 mod sigmas;
 mod spacing;
+mod stored;
 mod unipc;
 
 pub use config::{BetaSchedule, Prediction, SchedulerConfig, Spacing};

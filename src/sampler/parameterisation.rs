@@ -32,6 +32,13 @@ impl Denoised {
     }
 }
 
+/// Variance σ² + 1 of a latent x0 + σ ε. In f32: where σ is in the thousands, a step to the next
+/// level is all cancellation, and the last digit of each factor is seen in the result.
+pub(super) fn exploding_variance(sigma: f64) -> f32 {
+    let sigma = sigma as f32;
+    sigma * sigma + 1.0
+}
+
 /// The clean latent told by the denoiser's output where the latent is variance-exploding,
 /// x = x0 + σ ε; the denoiser was shown x/√(σ² + 1).
 pub(super) fn exploding_x0(
@@ -40,10 +47,13 @@ pub(super) fn exploding_x0(
     x: &Tensor,
     sigma: f64,
 ) -> Tensor {
-    let variance = sigma * sigma + 1.0;
+    let variance = exploding_variance(sigma);
     match prediction {
         Prediction::Epsilon => x - output * sigma,
-        Prediction::V => x / variance - output * (sigma / variance.sqrt()),
+        Prediction::V => {
+            let of_output = sigma as f32 / variance.sqrt();
+            x / f64::from(variance) - output * f64::from(of_output)
+        }
         Prediction::Sample => output.shallow_clone(),
     }
 }

@@ -4,7 +4,7 @@
 //! noise) to `num_train_timesteps − 1`.
 
 use super::config::Defaults;
-use super::{BetaSchedule, SamplerKind, SchedulerConfig, Spacing};
+use super::{BetaSchedule, SamplerKind, SchedulerConfig, Spacing, stored};
 
 /// A schedule that cannot be used as asked.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -62,6 +62,7 @@ pub enum ScheduleError {
 pub struct Schedule {
     betas: Vec<f64>,
     alpha_bars: Vec<f64>,
+    stored_alpha_bars: Vec<f32>,
     final_alpha_bar: f64,
 }
 
@@ -88,6 +89,7 @@ impl Schedule {
         kind.check_schedule(config)?;
         let defaults = Defaults::of(kind);
         let mut betas = betas(config, &defaults)?;
+        let stored_alpha_bars = stored::alpha_bars(config, &defaults, &betas);
         let mut alpha_bars = products(&betas);
         if config.rescale_betas_zero_snr {
             alpha_bars = without_signal_at_the_end(&alpha_bars);
@@ -95,7 +97,7 @@ impl Schedule {
         }
         let to_one = config.set_alpha_to_one.unwrap_or(defaults.set_alpha_to_one);
         let final_alpha_bar = if to_one { 1.0 } else { alpha_bars[0] };
-        Ok(Self { betas, alpha_bars, final_alpha_bar })
+        Ok(Self { betas, alpha_bars, stored_alpha_bars, final_alpha_bar })
     }
 
     /// Number of timesteps T.
@@ -116,6 +118,11 @@ impl Schedule {
     /// ᾱ of a timestep; before the first one, that of the clean end.
     pub fn alpha_bar(&self, timestep: i64) -> f64 {
         if timestep < 0 { self.final_alpha_bar } else { self.alpha_bars[self.clamp(timestep)] }
+    }
+
+    /// ᾱ of every timestep as training code stores it, in f32.
+    pub(super) fn stored_alpha_bars(&self) -> &[f32] {
+        &self.stored_alpha_bars
     }
 
     /// Noise level σ = √((1 − ᾱ)/ᾱ) of a timestep.
@@ -160,7 +167,7 @@ fn betas(config: &SchedulerConfig, defaults: &Defaults) -> Result<Vec<f64>, Sche
             return Err(config.unsupported("trained_betas", found, needed));
         }
         betas.iter().try_for_each(|&beta| check_beta(config, "trained_betas", beta))?;
-        return Ok(betas.iter().map(|&beta| stored(beta)).collect());
+        return Ok(betas.iter().map(|&beta| rounded(beta)).collect());
     }
     let start = config.beta_start.unwrap_or(defaults.beta_start);
     let end = config.beta_end.unwrap_or(defaults.beta_end);
@@ -175,7 +182,7 @@ fn betas(config: &SchedulerConfig, defaults: &Defaults) -> Result<Vec<f64>, Sche
         BetaSchedule::Linear => between(start, end, i),
         BetaSchedule::ScaledLinear => between(start.sqrt(), end.sqrt(), i).powi(2),
         BetaSchedule::SquaredCosine => {
-            stored((1.0 - cosine(i + 1) / cosine(i)).min(Schedule::MOST_BETA))
+            rounded((1.0 - cosine(i + 1) / cosine(i)).min(Schedule::MOST_BETA))
         }
     };
     Ok((0..count).map(beta).collect())
@@ -194,7 +201,7 @@ fn check_beta(
 
 /// β as training code stores it, in f32. Where β comes close to 1, the rounding is seen in
 /// 1 − β: at the end of the cosine schedule it moves σ by 2·10⁻⁵ of itself.
-fn stored(beta: f64) -> f64 {
+fn rounded(beta: f64) -> f64 {
     f64::from(beta as f32)
 }
 

@@ -1,7 +1,6 @@
 //! Noise levels σ = √((1 − ᾱ)/ᾱ) of the samplers that go by σ instead of timesteps.
 //!
-//! They are kept in f64, but have the values of f32 wherever diffusers rounds to f32: at the
-//! clean end, the rounding of ᾱ is seen in σ.
+//! They are kept in f64, but have the values of f32 wherever diffusers rounds to f32.
 
 use serde::Deserialize;
 
@@ -21,12 +20,11 @@ impl SigmaTable {
     const LEAST_ALPHA_BAR: f32 = 1.0 / (1 << 24) as f32;
 
     fn new(schedule: &Schedule) -> Self {
-        let sigma = |t: usize| {
-            let alpha_bar = schedule.alpha_bar(t as i64) as f32;
+        let sigma = |&alpha_bar: &f32| {
             let alpha_bar = if alpha_bar == 0.0 { Self::LEAST_ALPHA_BAR } else { alpha_bar };
             f64::from(((1.0 - alpha_bar) / alpha_bar).sqrt())
         };
-        let sigmas: Vec<f64> = (0..schedule.len()).map(sigma).collect();
+        let sigmas: Vec<f64> = schedule.stored_alpha_bars().iter().map(sigma).collect();
         let logarithms = sigmas.iter().map(|sigma| rounded(sigma.ln())).collect();
         Self { sigmas, logarithms }
     }
