@@ -8,7 +8,9 @@ use tch::{Kind, Tensor};
 use crate::INTERRUPTED;
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::tokenizer::{TokenizerError, Tokens};
-use crate::sampler::{Denoised, NoiseSource, Sampler, SamplerKind, ScheduleError};
+use crate::sampler::{
+    Denoised, Evaluation, NoiseSource, Prediction, Sampler, SamplerKind, ScheduleError, guided,
+};
 use crate::site::{Branch, SiteId};
 use crate::tap::{BatchLayout, Cx, Moment, Tap, TapError};
 
@@ -113,13 +115,13 @@ pub struct Generation {
     pub init_latents: Tensor,
     /// The final latents, as the autoencoder's scaling factor has them, [n, c, h, w].
     pub latents: Tensor,
-    /// The timesteps visited.
-    pub timesteps: Vec<i64>,
+    /// The timestep of each evaluation of the denoiser.
+    pub timesteps: Vec<f64>,
     /// σ at each of them.
     pub sigmas: Vec<f64>,
 }
 
-/// Called after each step with the number of steps done and of all steps.
+/// Called after each evaluation of the denoiser with the number of those done and of all.
 pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 
 impl Request {
@@ -148,8 +150,18 @@ impl Request {
                 return Err(PipelineError::InitLatents { got: latents.len(), expected, shape });
             }
         }
-        self.sampler.prepare(&model.scheduler, self.steps)?;
+        self.evaluations(model)?;
         self.prompts.iter().map(|p| Ok(model.tokenizer.encode(p)?)).collect()
+    }
+
+    /// How often the denoiser is asked: once a step by most samplers, nearly twice by Heun's.
+    /// As many steps is what a tap counts.
+    ///
+    /// # Errors
+    /// The sampler cannot run so many steps, or not with this model.
+    pub fn evaluations(&self, model: &DiffusionModel) -> Result<usize, PipelineError> {
+        let sampler = self.sampler.prepare(&model.scheduler, self.steps)?;
+        Ok(sampler.course().evaluations().len())
     }
 
     /// [n, c, h, w] of the latents.
@@ -212,7 +224,7 @@ pub fn generate(
         None => Cx::silent(),
     };
     let context = context(model, request, &tokens, &mut cx)?;
-    let sampler = request.sampler.prepare(&model.scheduler, request.steps)?;
+    let mut sampler = request.sampler.prepare(&model.scheduler, request.steps)?;
     let mut noise = NoiseSource::new(&request.seeds);
     let shape = request.latent_shape(model);
     let drawn = noise.draw(&shape[1..]);
@@ -223,15 +235,16 @@ pub fn generate(
     let latents = denoise(
         model,
         request,
-        sampler.as_ref(),
+        sampler.as_mut(),
         (&context, init_latents.to_device(model.placement.device)),
         &mut noise,
         &mut cx,
         progress,
     )?;
     let images = decode(model, &latents, &mut cx)?;
-    let timesteps = sampler.timesteps().to_vec();
-    let sigmas = timesteps.iter().map(|&t| sampler.schedule().sigma(t)).collect();
+    let evaluations = sampler.course().evaluations();
+    let timesteps = evaluations.iter().map(|at| at.timestep).collect();
+    let sigmas = evaluations.iter().map(|at| at.sigma).collect();
     Ok(Generation { images, init_latents, latents, timesteps, sigmas })
 }
 
@@ -261,7 +274,7 @@ fn context(
 fn denoise(
     model: &DiffusionModel,
     request: &Request,
-    sampler: &dyn Sampler,
+    sampler: &mut dyn Sampler,
     (context, unit_noise): (&Tensor, Tensor),
     noise: &mut NoiseSource,
     cx: &mut Cx<'_>,
@@ -269,29 +282,32 @@ fn denoise(
 ) -> Result<Tensor, PipelineError> {
     let (kind, layout) = (model.placement.kind, request.layout());
     let sites = model.step_sites;
-    let steps = sampler.timesteps().len();
+    let steps = sampler.course().evaluations().len();
     // The sampler's state stays f32, whatever the denoiser computes in.
-    let mut x = unit_noise.to_kind(Kind::Float);
-    for (step, &t) in sampler.timesteps().iter().enumerate() {
+    let mut x = sampler.course().start(&unit_noise.to_kind(Kind::Float));
+    for step in 0..steps {
         if INTERRUPTED.load(Ordering::Relaxed) {
             return Err(PipelineError::Interrupted);
         }
-        let sigma = sampler.schedule().sigma(t);
-        let at = Moment { step, timestep: t as f64, sigma, branch: None };
+        let evaluation = sampler.course().evaluations()[step];
+        let Evaluation { timestep, sigma, .. } = evaluation;
+        let at = Moment { step, timestep, sigma, branch: None };
         cx.now(at, BatchLayout::Shared);
         x = cx.tap(sites.latent, x)?;
 
-        let input = x.to_kind(kind);
+        let seen = sampler.course().input(step, &x);
+        let input = seen.to_kind(kind);
         let input = match layout {
             BatchLayout::UncondThenCond => Tensor::cat(&[&input, &input], 0),
             _ => input,
         };
-        let timesteps = Tensor::full([input.size()[0]], t as f64, (Kind::Float, input.device()));
+        let timesteps = Tensor::full([input.size()[0]], timestep, (Kind::Float, input.device()));
         cx.now(at, layout);
         let output = model.unet.forward(&input, &timesteps, context, cx)?.to_kind(Kind::Float);
         cx.now(at, BatchLayout::Shared);
 
-        let output = guide(model, request.guidance, sampler, &output, (&x, t), layout, cx)?;
+        let noisy = Noisy { x: &seen, evaluation, prediction: sampler.course().prediction() };
+        let output = guide(model, request.guidance, &noisy, &output, layout, cx)?;
         let stepped = sampler.step(step, &output, &x, noise);
         observe(model, sites.x0, stepped.x0, cx)?;
         x = stepped.previous;
@@ -303,40 +319,61 @@ fn denoise(
     Ok(x)
 }
 
-/// Classifier-free guidance (Ho & Salimans 2022): ε = ε_u + s(ε_c − ε_u), on the denoiser's
-/// raw output. Shows ε to the tap, which may replace it.
+/// What the denoiser was shown, and how its output is to be read.
+struct Noisy<'a> {
+    x: &'a Tensor,
+    evaluation: Evaluation,
+    prediction: Prediction,
+}
+
+impl Noisy<'_> {
+    /// ε as an output of the denoiser says it.
+    fn eps_of(&self, output: &Tensor) -> Tensor {
+        Denoised::new(self.prediction, output, self.x, self.evaluation.alpha_bar).eps
+    }
+
+    /// The output that stands for ε.
+    fn output_of(&self, eps: &Tensor) -> Tensor {
+        let alpha_bar = self.evaluation.alpha_bar;
+        let (signal, noise) = (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt());
+        let x0 = (self.x - eps * noise) / signal;
+        match self.prediction {
+            Prediction::Epsilon => eps.shallow_clone(),
+            Prediction::Sample => x0,
+            Prediction::V => eps * signal - x0 * noise,
+        }
+    }
+}
+
+/// Classifier-free guidance on the denoiser's raw output. Shows ε to the tap, which may
+/// replace it.
 fn guide(
     model: &DiffusionModel,
     s: f64,
-    sampler: &dyn Sampler,
+    noisy: &Noisy<'_>,
     output: &Tensor,
-    (x, t): (&Tensor, i64),
     layout: BatchLayout,
     cx: &mut Cx<'_>,
 ) -> Result<Tensor, TapError> {
     let sites = model.step_sites;
-    let alpha_bar = sampler.schedule().alpha_bar(t);
-    let (prediction, eps_of) = (sampler.prediction(), |output: &Tensor| {
-        Denoised::new(sampler.prediction(), output, x, alpha_bar).eps
-    });
     let guided = if layout == BatchLayout::UncondThenCond {
         let parts = output.chunk(2, 0);
         if cx.wants(sites.eps_uncond) {
-            observe(model, sites.eps_uncond, eps_of(&parts[0]), cx)?;
+            observe(model, sites.eps_uncond, noisy.eps_of(&parts[0]), cx)?;
         }
-        &parts[0] + (&parts[1] - &parts[0]) * s
+        guided(&parts[0], &parts[1], s)
     } else {
         output.shallow_clone()
     };
     if !cx.wants(sites.eps) {
         return Ok(guided);
     }
-    let eps = eps_of(&guided);
+    let eps = noisy.eps_of(&guided);
     let seen = cx.tap(sites.eps, eps.shallow_clone())?;
     if seen.data_ptr() == eps.data_ptr() {
         return Ok(guided);
     }
-    Ok(output_of(prediction, &seen, x, alpha_bar))
+    Ok(noisy.output_of(&seen))
 }
 
 /// Shows a by-product of the sampler, which goes by `step.eps` and `step.latent` alone: a
@@ -354,23 +391,6 @@ fn observe(
         site: model.sites.get(site).name.clone(),
         problem: "can be watched, not changed; change `step.eps` or `step.latent`".to_owned(),
     })
-}
-
-/// The denoiser's output that stands for the noise ε at latent x.
-fn output_of(
-    prediction: crate::sampler::Prediction,
-    eps: &Tensor,
-    x: &Tensor,
-    alpha_bar: f64,
-) -> Tensor {
-    use crate::sampler::Prediction;
-    let (signal, noise) = (alpha_bar.sqrt(), (1.0 - alpha_bar).sqrt());
-    let x0 = (x - eps * noise) / signal;
-    match prediction {
-        Prediction::Epsilon => eps.shallow_clone(),
-        Prediction::Sample => x0,
-        Prediction::V => eps * signal - x0 * noise,
-    }
 }
 
 /// Latents (scaled) → images.

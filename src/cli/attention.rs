@@ -55,7 +55,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(mut args: Args) -> Result<u8> {
     if let Some(count) = args.from_world {
-        return run_world(&args, count);
+        return run_world(args, count);
     }
     args.sample.count.get_or_insert(DEFAULT_COUNT);
     if args.sample.guidance == 0.0 {
@@ -63,6 +63,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     }
     let expectations = understood(&args)?;
     let model = args.model.open()?;
+    args.sample.settle(&model)?;
     let request = args.sample.request(&model)?;
     warn_of_cut_words(&model, &request)?;
     let mut manifest = manifest("attention", &args.model, &model, &request);
@@ -94,8 +95,9 @@ pub fn run(mut args: Args) -> Result<u8> {
 }
 
 /// Scores many prompts of the world, and prints one number with its interval and control.
-fn run_world(args: &Args, count: u64) -> Result<u8> {
+fn run_world(mut args: Args, count: u64) -> Result<u8> {
     let model = args.model.open()?;
+    args.sample.settle(&model)?;
     let mix = Mix::from_weights([(Category::TwoObjects, 1.0), (Category::Relation, 1.0)])?;
     let generator = Generator::new(args.sample.seed.wrapping_add(WORLD_SEED), mix, Split::Train);
     let samples: Vec<_> = (0..count).map(|i| generator.sample(i)).collect();
@@ -187,7 +189,7 @@ fn capture(
         generate(model, request, Some(&mut recorder), &mut |_, _| {})?
     };
     let images = judged(request, &made, expectations.as_ref());
-    let steps = made.timesteps.iter().map(|&t| t as f64).zip(made.sigmas.iter().copied());
+    let steps = made.timesteps.iter().copied().zip(made.sigmas.iter().copied());
     Ok(AttentionRun {
         run: run.to_owned(),
         prompt: request.prompts[0].clone(),

@@ -63,8 +63,8 @@ const MOST_FRAMES: usize = 100;
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<u8> {
-    let config: SchedulerConfig =
-        ModelFiles::find(&args.model)?.json("scheduler/scheduler_config.json")?;
+    let file = ModelFiles::find(&args.model)?.read("scheduler/scheduler_config.json")?;
+    let config = SchedulerConfig::from_json(&file)?;
     let schedule = Schedule::new(&config)?;
     let shown = timesteps(args.timesteps.as_deref(), schedule.len())?;
     let image = match &args.image {
@@ -233,10 +233,7 @@ fn report(args: &Args, config: &SchedulerConfig, figures: &Figures, spec: &str) 
     report
         .fact("Model", &args.model)
         .fact("Timesteps", config.num_train_timesteps.to_string())
-        .fact(
-            "β",
-            format!("{} to {}, {:?}", config.beta_start, config.beta_end, config.beta_schedule),
-        )
+        .fact("β", config.betas())
         .fact("Seed", args.seed.to_string());
     let mut section = Section::new("Schedule and images").prose(
         "The forward process mixes an image `x0` with unit noise `ε` in closed form, \

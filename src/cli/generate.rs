@@ -41,11 +41,12 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> Result<u8> {
+pub fn run(mut args: Args) -> Result<u8> {
     for file in [&args.save_latents, &args.save_final_latents].into_iter().flatten() {
         check_writable(file)?;
     }
     let model = args.model.open()?;
+    args.sample.settle(&model)?;
     let request = args.sample.request(&model)?;
     warn_of_cut_words(&model, &request)?;
     let mut manifest = manifest("generate", &args.model, &model, &request);

@@ -128,9 +128,9 @@ pub struct SampleArgs {
     /// Sampling steps
     #[arg(long, value_name = "N", default_value_t = 25, allow_negative_numbers = true)]
     pub steps: i64,
-    /// Sampler
-    #[arg(long, value_enum, default_value_t = SamplerKind::Ddim)]
-    pub sampler: SamplerKind,
+    /// Sampler [default: the one the model comes with]
+    #[arg(long, value_enum)]
+    pub sampler: Option<SamplerKind>,
     /// Guidance scale s of ε = ε_u + s(ε_c − ε_u); γ = s − 1 in (1+γ)ε_c − γε_u; 1 is none
     #[arg(long, value_name = "S", default_value_t = 5.0, allow_negative_numbers = true)]
     pub guidance: f64,
@@ -151,6 +151,17 @@ impl SampleArgs {
         self.prompt.as_deref().context("no prompt: say what to draw with --prompt TEXT")
     }
 
+    /// Takes the model's own sampler where none was named, so that a spec names it.
+    pub fn settle(&mut self, model: &DiffusionModel) -> Result<()> {
+        self.sampler = Some(self.sampler(model)?);
+        Ok(())
+    }
+
+    fn sampler(&self, model: &DiffusionModel) -> Result<SamplerKind> {
+        let own = || SamplerKind::of_config(&model.scheduler);
+        Ok(self.sampler.map_or_else(own, Ok)?)
+    }
+
     /// The request these arguments stand for.
     pub fn request(&self, model: &DiffusionModel) -> Result<Request> {
         let native = model.native_size();
@@ -161,7 +172,7 @@ impl SampleArgs {
             negative: self.negative.clone(),
             seeds,
             steps: usize::try_from(self.steps).unwrap_or(0),
-            sampler: self.sampler,
+            sampler: self.sampler(model)?,
             guidance: self.guidance,
             height: self.height.unwrap_or(native),
             width: self.width.unwrap_or(native),
@@ -213,7 +224,10 @@ pub fn generate_with_bar(
     tap: Option<&mut dyn Tap>,
 ) -> Result<Generation> {
     let bar = bar(request.steps as u64, "steps");
-    let result = generate(model, request, tap, &mut |done, _| bar.set_position(done as u64));
+    let result = generate(model, request, tap, &mut |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
     bar.finish_and_clear();
     Ok(result?)
 }
@@ -262,7 +276,9 @@ impl SampleArgs {
         put("seed", seed_value(self.seed));
         put("count", (self.count.unwrap_or(1) as i64).into());
         put("steps", self.steps.into());
-        put("sampler", self.sampler.label().into());
+        if let Some(sampler) = self.sampler {
+            put("sampler", sampler.label().into());
+        }
         put("guidance", self.guidance.into());
         if let (Some(width), Some(height)) = (self.width, self.height) {
             put("width", width.into());
@@ -284,7 +300,9 @@ impl SampleArgs {
         add("seed", self.seed.to_string());
         add("count", self.count.unwrap_or(1).to_string());
         add("steps", self.steps.to_string());
-        add("sampler", self.sampler.label().to_owned());
+        if let Some(sampler) = self.sampler {
+            add("sampler", sampler.label().to_owned());
+        }
         add("guidance", self.guidance.to_string());
         for (flag, size) in [("width", self.width), ("height", self.height)] {
             if let Some(size) = size {

@@ -58,8 +58,9 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> Result<u8> {
+pub fn run(mut args: Args) -> Result<u8> {
     let model = args.model.open()?;
+    args.sample.settle(&model)?;
     let request = args.sample.request(&model)?;
     request.check(&model)?;
     let plan = Plan::new(&args, &model, &request)?;
@@ -126,9 +127,9 @@ struct Plan {
 
 impl Plan {
     fn new(args: &Args, model: &DiffusionModel, request: &Request) -> Result<Self> {
-        let last = request.steps - 1;
+        let evaluations = request.evaluations(model)?;
         let list = args.at_steps.as_deref();
-        let steps = list.map(|list| steps::parse(list, last, "step")).transpose()?;
+        let steps = list.map(|list| steps::parse(list, evaluations - 1, "step")).transpose()?;
         let globs: Vec<Glob> = args.sites.iter().map(Glob::new).collect();
         let selected = model.sites.select(&globs)?;
         // At scales 0 and 1 one half of guidance says it all, and only that one runs.
@@ -149,7 +150,7 @@ impl Plan {
         if !skipped.is_empty() {
             note(&format!("not part of this run, left out: {}", skipped.join(", ")));
         }
-        let recorded = steps.as_ref().map_or(request.steps, BTreeSet::len);
+        let recorded = steps.as_ref().map_or(evaluations, BTreeSet::len);
         let extent = extent(model, request.seeds.len() as i64, [request.width, request.height]);
         let row = |site: &&Site| {
             let shape = site.shape(&extent);

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use super::clamp::Clamp;
+use super::course::Course;
 use super::{
-    Denoised, NoiseSource, Prediction, Sampler, Schedule, ScheduleError, SchedulerConfig, Step,
+    Denoised, NoiseSource, Sampler, SamplerKind, Schedule, ScheduleError, SchedulerConfig, Step,
 };
 
 /// The variance of the reverse step (section 3.2).
@@ -12,6 +14,7 @@ use super::{
 #[serde(rename_all = "snake_case")]
 pub enum Variance {
     /// β̃_t, the posterior's.
+    #[serde(alias = "fixed_small_log")]
     FixedSmall,
     /// β_t.
     FixedLarge,
@@ -20,10 +23,10 @@ pub enum Variance {
 /// Algorithm 2 over a chosen list of timesteps.
 #[derive(Debug)]
 pub struct Ddpm {
-    schedule: Schedule,
-    timesteps: Vec<i64>,
-    prediction: Prediction,
-    clip: Option<f64>,
+    course: Course,
+    /// ᾱ after each step.
+    alpha_bars_prev: Vec<f64>,
+    clamp: Clamp,
     variance: Variance,
 }
 
@@ -31,59 +34,46 @@ impl Ddpm {
     /// Keeps the variance from vanishing.
     const LEAST_VARIANCE: f64 = 1e-20;
 
-    /// Prepares `steps` steps.
+    /// Prepares `steps` steps; the variance is the config's `variance_type`, β̃_t if it has
+    /// none.
     ///
     /// # Errors
-    /// No steps, more than there are timesteps, or a config that makes no schedule.
-    pub fn new(
-        config: &SchedulerConfig,
-        steps: usize,
-        variance: Variance,
-    ) -> Result<Self, ScheduleError> {
+    /// No steps, more than there are timesteps, a config that makes no schedule, or a variance
+    /// that the denoiser would have to predict.
+    pub fn new(config: &SchedulerConfig, steps: usize) -> Result<Self, ScheduleError> {
+        let schedule = Schedule::for_sampler(config, SamplerKind::Ddpm)?;
+        let spacing = config.spacing(SamplerKind::Ddpm);
+        let timesteps = schedule.timesteps(steps, spacing, config.steps_offset)?;
         // This sampler always ends at ᾱ = 1.
-        let schedule =
-            Schedule::new(&SchedulerConfig { set_alpha_to_one: true, ..config.clone() })?;
-        let timesteps = schedule.timesteps(steps, config.timestep_spacing, config.steps_offset)?;
+        let after = timesteps[1..].iter().map(|&t| schedule.alpha_bar(t)).chain([1.0]);
         Ok(Self {
-            schedule,
-            timesteps,
-            prediction: config.prediction_type,
-            clip: config.clip_sample.then_some(config.clip_sample_range),
-            variance,
+            course: Course::over_timesteps(&schedule, &timesteps, config.prediction_type)?,
+            alpha_bars_prev: after.collect(),
+            clamp: Clamp::of(config, SamplerKind::Ddpm)?,
+            variance: config.option("variance_type", Variance::FixedSmall)?,
         })
     }
 }
 
 impl Sampler for Ddpm {
-    fn timesteps(&self) -> &[i64] {
-        &self.timesteps
+    fn course(&self) -> &Course {
+        &self.course
     }
 
-    fn schedule(&self) -> &Schedule {
-        &self.schedule
-    }
-
-    fn prediction(&self) -> Prediction {
-        self.prediction
-    }
-
-    fn step(&self, i: usize, output: &Tensor, x: &Tensor, noise: &mut NoiseSource) -> Step {
-        let t = self.timesteps[i];
-        let before = self.timesteps.get(i + 1).copied().unwrap_or(-1);
-        let alpha_bar = self.schedule.alpha_bar(t);
-        let alpha_bar_prev = self.schedule.alpha_bar(before);
+    fn step(&mut self, i: usize, output: &Tensor, x: &Tensor, noise: &mut NoiseSource) -> Step {
+        let evaluation = self.course.evaluations()[i];
+        let alpha_bar = evaluation.alpha_bar;
+        let alpha_bar_prev = self.alpha_bars_prev[i];
         let alpha = alpha_bar / alpha_bar_prev;
         let beta = 1.0 - alpha;
 
-        let mut x0 = Denoised::new(self.prediction, output, x, alpha_bar).x0;
-        if let Some(range) = self.clip {
-            x0 = x0.clamp(-range, range);
-        }
+        let x0 = Denoised::new(self.course.prediction(), output, x, alpha_bar).x0;
+        let x0 = self.clamp.apply(x0);
         // Equation 7: the posterior's mean.
         let of_x0 = alpha_bar_prev.sqrt() * beta / (1.0 - alpha_bar);
         let of_x = alpha.sqrt() * (1.0 - alpha_bar_prev) / (1.0 - alpha_bar);
         let mut previous = &x0 * of_x0 + x * of_x;
-        if t > 0 {
+        if evaluation.timestep > 0.0 {
             let variance = match self.variance {
                 Variance::FixedSmall => (1.0 - alpha_bar_prev) / (1.0 - alpha_bar) * beta,
                 Variance::FixedLarge => beta,

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::schedule::Prediction;
+use super::Prediction;
 
 /// Clean latent and noise, as predicted together from one noisy latent.
 #[derive(Debug)]
@@ -29,6 +29,32 @@ impl Denoised {
             }
             Prediction::Sample => Self { x0: output.shallow_clone(), eps: solve_eps(output) },
         }
+    }
+}
+
+/// Variance σ² + 1 of a latent x0 + σ ε. In f32: where σ is in the thousands, a step to the next
+/// level is all cancellation, and the last digit of each factor is seen in the result.
+pub(super) fn exploding_variance(sigma: f64) -> f32 {
+    let sigma = sigma as f32;
+    sigma * sigma + 1.0
+}
+
+/// The clean latent told by the denoiser's output where the latent is variance-exploding,
+/// x = x0 + σ ε; the denoiser was shown x/√(σ² + 1).
+pub(super) fn exploding_x0(
+    prediction: Prediction,
+    output: &Tensor,
+    x: &Tensor,
+    sigma: f64,
+) -> Tensor {
+    let variance = exploding_variance(sigma);
+    match prediction {
+        Prediction::Epsilon => x - output * sigma,
+        Prediction::V => {
+            let of_output = sigma as f32 / variance.sqrt();
+            x / f64::from(variance) - output * f64::from(of_output)
+        }
+        Prediction::Sample => output.shallow_clone(),
     }
 }
 

@@ -1,127 +1,23 @@
-//! The noise schedule and which of its timesteps a sampler visits.
+//! The noise schedule.
 //!
 //! x_t = √ᾱ_t x0 + √(1 − ᾱ_t) ε (Ho et al. 2020, eq. 4). Timesteps count from 0 (least
 //! noise) to `num_train_timesteps − 1`.
 
-use serde::{Deserialize, Serialize};
-
-/// How β grows with the timestep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BetaSchedule {
-    /// Linearly (Ho et al. 2020).
-    Linear,
-    /// √β linearly (Rombach et al. 2022).
-    ScaledLinear,
-    /// From ᾱ_t = cos²((t + 0.008)/1.008 · π/2) (Nichol & Dhariwal 2021, eq. 17).
-    #[serde(rename = "squaredcos_cap_v2")]
-    SquaredCosine,
-}
-
-/// Which timesteps are visited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Spacing {
-    /// Multiples of T/n from below, plus an offset; never reaches the last timestep.
-    #[default]
-    Leading,
-    /// Evenly from 0 to the last timestep.
-    Linspace,
-    /// Multiples of T/n from above; starts at the last timestep (Lin et al. 2023).
-    Trailing,
-}
-
-/// What the denoiser predicts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Prediction {
-    /// The noise ε.
-    #[default]
-    #[serde(rename = "epsilon")]
-    Epsilon,
-    /// v = √ᾱ ε − √(1 − ᾱ) x0 (Salimans & Ho 2022, appendix D).
-    #[serde(rename = "v_prediction")]
-    V,
-    /// The clean latent x0.
-    #[serde(rename = "sample")]
-    Sample,
-}
-
-/// `scheduler/scheduler_config.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SchedulerConfig {
-    /// The class diffusers loads; any of them describes the same schedule.
-    #[serde(rename = "_class_name", default = "default_class")]
-    pub class_name: String,
-    /// T, the number of timesteps.
-    #[serde(default = "default_timesteps")]
-    pub num_train_timesteps: usize,
-    /// β of timestep 0.
-    #[serde(default = "default_beta_start")]
-    pub beta_start: f64,
-    /// β of the last timestep.
-    #[serde(default = "default_beta_end")]
-    pub beta_end: f64,
-    /// Its growth.
-    #[serde(default = "default_beta_schedule")]
-    pub beta_schedule: BetaSchedule,
-    /// What the denoiser predicts.
-    #[serde(default)]
-    pub prediction_type: Prediction,
-    /// Which timesteps are visited.
-    #[serde(default)]
-    pub timestep_spacing: Spacing,
-    /// Added to each timestep of leading spacing.
-    #[serde(default)]
-    pub steps_offset: i64,
-    /// After the last step ᾱ is 1 (else ᾱ_0).
-    #[serde(default = "yes")]
-    pub set_alpha_to_one: bool,
-    /// Keep x0 in [−range, range].
-    #[serde(default = "yes")]
-    pub clip_sample: bool,
-    /// That range.
-    #[serde(default = "default_range")]
-    pub clip_sample_range: f64,
-    /// Zero terminal signal-to-noise, not read yet.
-    #[serde(default)]
-    pub rescale_betas_zero_snr: bool,
-    /// Dynamic thresholding, not read yet.
-    #[serde(default)]
-    pub thresholding: bool,
-}
-
-fn default_class() -> String {
-    "DDIMScheduler".into()
-}
-fn default_timesteps() -> usize {
-    1000
-}
-fn default_beta_start() -> f64 {
-    1e-4
-}
-fn default_beta_end() -> f64 {
-    0.02
-}
-fn default_beta_schedule() -> BetaSchedule {
-    BetaSchedule::Linear
-}
-fn default_range() -> f64 {
-    1.0
-}
-fn yes() -> bool {
-    true
-}
+use super::config::Defaults;
+use super::{BetaSchedule, SamplerKind, SchedulerConfig, Spacing, stored};
 
 /// A schedule that cannot be used as asked.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// Zero steps, or more than there are timesteps.
-    #[error("{steps} steps: ask for 1 to {most}")]
+    /// Too few steps, or more than the schedule has.
+    #[error("{steps} steps: ask for {least} to {most}")]
     Steps {
         /// Steps asked for.
         steps: usize,
-        /// Timesteps of the schedule.
+        /// The fewest there can be.
+        least: usize,
+        /// The most there can be.
         most: usize,
     },
     /// A timestep outside the schedule.
@@ -132,9 +28,33 @@ pub enum ScheduleError {
         /// The last one.
         last: usize,
     },
-    /// A config value that makes no schedule.
-    #[error("scheduler_config.json: {0}")]
-    Config(String),
+    /// A field that makes no schedule, or asks for what the sampler cannot do.
+    #[error(
+        "scheduler_config.json: `{field}` is {found}: {needed}; \
+         change the file or choose another sampler"
+    )]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What would do.
+        needed: String,
+    },
+    /// A class that is no sampler here.
+    #[error("scheduler_config.json: `_class_name` is {class}, which is not supported; {remedy}")]
+    Class {
+        /// The class.
+        class: String,
+        /// What can be done.
+        remedy: String,
+    },
+    /// Not the file it should be.
+    #[error("scheduler_config.json: {problem}; take the file that came with the checkpoint")]
+    Json {
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 /// ᾱ of every timestep.
@@ -142,6 +62,7 @@ pub enum ScheduleError {
 pub struct Schedule {
     betas: Vec<f64>,
     alpha_bars: Vec<f64>,
+    stored_alpha_bars: Vec<f32>,
     final_alpha_bar: f64,
 }
 
@@ -151,34 +72,32 @@ impl Schedule {
     /// More timesteps than any public model was trained with.
     const MOST_TIMESTEPS: usize = 100_000;
 
-    /// Computes the schedule.
+    /// Computes the schedule that the model was trained with.
     ///
     /// # Errors
     /// Values outside their range.
     pub fn new(config: &SchedulerConfig) -> Result<Self, ScheduleError> {
-        let refuse = |problem: String| Err(ScheduleError::Config(problem));
-        let count = config.num_train_timesteps;
-        if !(2..=Self::MOST_TIMESTEPS).contains(&count) {
-            return refuse(format!("num_train_timesteps is {count}, not 2 to 100000"));
+        Self::for_sampler(config, SamplerKind::of_config(config).unwrap_or_default())
+    }
+
+    /// Computes the schedule that a sampler makes of a config: fields that are left out have
+    /// the sampler's defaults.
+    ///
+    /// # Errors
+    /// Values outside their range.
+    pub fn for_sampler(config: &SchedulerConfig, kind: SamplerKind) -> Result<Self, ScheduleError> {
+        kind.check_schedule(config)?;
+        let defaults = Defaults::of(kind);
+        let mut betas = betas(config, &defaults)?;
+        let stored_alpha_bars = stored::alpha_bars(config, &defaults, &betas);
+        let mut alpha_bars = products(&betas);
+        if config.rescale_betas_zero_snr {
+            alpha_bars = without_signal_at_the_end(&alpha_bars);
+            betas = betas_of(&alpha_bars);
         }
-        for (name, beta) in [("beta_start", config.beta_start), ("beta_end", config.beta_end)] {
-            if !(0.0..1.0).contains(&beta) {
-                return refuse(format!("{name} is {beta}, not within [0, 1)"));
-            }
-        }
-        if config.rescale_betas_zero_snr || config.thresholding {
-            return refuse("rescale_betas_zero_snr and thresholding are not supported yet".into());
-        }
-        let betas = betas(config);
-        let alpha_bars: Vec<f64> = betas
-            .iter()
-            .scan(1.0, |product, beta| {
-                *product *= 1.0 - beta;
-                Some(*product)
-            })
-            .collect();
-        let final_alpha_bar = if config.set_alpha_to_one { 1.0 } else { alpha_bars[0] };
-        Ok(Self { betas, alpha_bars, final_alpha_bar })
+        let to_one = config.set_alpha_to_one.unwrap_or(defaults.set_alpha_to_one);
+        let final_alpha_bar = if to_one { 1.0 } else { alpha_bars[0] };
+        Ok(Self { betas, alpha_bars, stored_alpha_bars, final_alpha_bar })
     }
 
     /// Number of timesteps T.
@@ -199,6 +118,11 @@ impl Schedule {
     /// ᾱ of a timestep; before the first one, that of the clean end.
     pub fn alpha_bar(&self, timestep: i64) -> f64 {
         if timestep < 0 { self.final_alpha_bar } else { self.alpha_bars[self.clamp(timestep)] }
+    }
+
+    /// ᾱ of every timestep as training code stores it, in f32.
+    pub(super) fn stored_alpha_bars(&self) -> &[f32] {
+        &self.stored_alpha_bars
     }
 
     /// Noise level σ = √((1 − ᾱ)/ᾱ) of a timestep.
@@ -227,50 +151,79 @@ impl Schedule {
         spacing: Spacing,
         offset: i64,
     ) -> Result<Vec<i64>, ScheduleError> {
-        let count = self.len();
-        if steps == 0 || steps > count {
-            return Err(ScheduleError::Steps { steps, most: count });
-        }
-        let last = (count - 1) as f64;
-        let places = 0..steps;
-        // Ties are rounded to even, as numpy rounds.
-        let timesteps: Vec<i64> = match spacing {
-            Spacing::Leading => {
-                let stride = (count / steps) as i64;
-                places.rev().map(|i| i as i64 * stride + offset).collect()
-            }
-            Spacing::Linspace => {
-                let stride = last / (steps.max(2) - 1) as f64;
-                places.rev().map(|i| (i as f64 * stride).round_ties_even() as i64).collect()
-            }
-            Spacing::Trailing => {
-                let stride = count as f64 / steps as f64;
-                let place = |i| (count as f64 - i as f64 * stride).round_ties_even() as i64 - 1;
-                places.map(place).collect()
-            }
-        };
-        match timesteps.iter().find(|&&t| t < 0 || t >= count as i64) {
-            Some(&timestep) => Err(ScheduleError::Timestep { timestep, last: count - 1 }),
-            None => Ok(timesteps),
-        }
+        spacing.whole_timesteps(steps, self.len(), offset)
     }
 }
 
-fn betas(config: &SchedulerConfig) -> Vec<f64> {
+fn betas(config: &SchedulerConfig, defaults: &Defaults) -> Result<Vec<f64>, ScheduleError> {
     let count = config.num_train_timesteps;
-    let (start, end) = (config.beta_start, config.beta_end);
+    if !(2..=Schedule::MOST_TIMESTEPS).contains(&count) {
+        return Err(config.unsupported("num_train_timesteps", count, "not 2 to 100000"));
+    }
+    if let Some(betas) = &config.trained_betas {
+        if betas.len() != count {
+            let needed = format!("`num_train_timesteps` is {count}");
+            let found = format!("a list of {}", betas.len());
+            return Err(config.unsupported("trained_betas", found, needed));
+        }
+        betas.iter().try_for_each(|&beta| check_beta(config, "trained_betas", beta))?;
+        return Ok(betas.iter().map(|&beta| rounded(beta)).collect());
+    }
+    let start = config.beta_start.unwrap_or(defaults.beta_start);
+    let end = config.beta_end.unwrap_or(defaults.beta_end);
+    check_beta(config, "beta_start", start)?;
+    check_beta(config, "beta_end", end)?;
     let between = |a: f64, b: f64, i: usize| a + (b - a) * i as f64 / (count - 1) as f64;
     let cosine = |i: usize| {
         let at = (i as f64 / count as f64 + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2;
         at.cos().powi(2)
     };
-    (0..count)
-        .map(|i| match config.beta_schedule {
-            BetaSchedule::Linear => between(start, end, i),
-            BetaSchedule::ScaledLinear => between(start.sqrt(), end.sqrt(), i).powi(2),
-            BetaSchedule::SquaredCosine => {
-                (1.0 - cosine(i + 1) / cosine(i)).min(Schedule::MOST_BETA)
-            }
-        })
-        .collect()
+    let beta = |i: usize| match config.beta_schedule.unwrap_or(defaults.beta_schedule) {
+        BetaSchedule::Linear => between(start, end, i),
+        BetaSchedule::ScaledLinear => between(start.sqrt(), end.sqrt(), i).powi(2),
+        BetaSchedule::SquaredCosine => {
+            rounded((1.0 - cosine(i + 1) / cosine(i)).min(Schedule::MOST_BETA))
+        }
+    };
+    Ok((0..count).map(beta).collect())
+}
+
+fn check_beta(
+    config: &SchedulerConfig,
+    field: &'static str,
+    beta: f64,
+) -> Result<(), ScheduleError> {
+    if (0.0..1.0).contains(&beta) {
+        return Ok(());
+    }
+    Err(config.unsupported(field, beta, "not within [0, 1)"))
+}
+
+/// β as training code stores it, in f32. Where β comes close to 1, the rounding is seen in
+/// 1 − β: at the end of the cosine schedule it moves σ by 2·10⁻⁵ of itself.
+fn rounded(beta: f64) -> f64 {
+    f64::from(beta as f32)
+}
+
+/// ᾱ_t = ∏ (1 − β_s) over s ≤ t.
+fn products(betas: &[f64]) -> Vec<f64> {
+    let next = |product: &mut f64, beta: &f64| {
+        *product *= 1.0 - beta;
+        Some(*product)
+    };
+    betas.iter().scan(1.0, next).collect()
+}
+
+/// √ᾱ shifted and scaled so that it begins as before and ends at zero (Lin et al. 2023,
+/// algorithm 1).
+fn without_signal_at_the_end(alpha_bars: &[f64]) -> Vec<f64> {
+    let signal: Vec<f64> = alpha_bars.iter().map(|alpha_bar| alpha_bar.sqrt()).collect();
+    let (first, last) = (signal[0], signal[signal.len() - 1]);
+    signal.iter().map(|s| ((s - last) * first / (first - last)).powi(2)).collect()
+}
+
+/// β_t = 1 − ᾱ_t/ᾱ_{t−1}.
+fn betas_of(alpha_bars: &[f64]) -> Vec<f64> {
+    let before = std::iter::once(&1.0).chain(alpha_bars);
+    alpha_bars.iter().zip(before).map(|(alpha_bar, before)| 1.0 - alpha_bar / before).collect()
 }

@@ -23,7 +23,8 @@ use crate::site::{Branch, Site, SiteId, Sites};
 /// When in the run a tensor is seen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moment {
-    /// Sampling step, from 0.
+    /// Evaluation of the denoiser, from 0: the sampling step, for samplers that ask once a
+    /// step.
     pub step: usize,
     /// Timestep of the training schedule the model is asked about.
     pub timestep: f64,

@@ -21,7 +21,8 @@ use crate::model::unet::Unet;
 use crate::model::vae::Vae;
 use crate::pipeline::{from_images, to_images};
 use crate::sampler::{
-    NoiseSource, Prediction, SamplerKind, Schedule, SchedulerConfig, add_noise, v_target,
+    NoiseSource, Prediction, SamplerKind, Schedule, SchedulerConfig, add_noise, guided, sample,
+    v_target,
 };
 use crate::tap::Cx;
 use crate::world::Mix;
@@ -81,17 +82,19 @@ pub fn shapes_schedule(prediction: Prediction) -> SchedulerConfig {
     SchedulerConfig {
         class_name: "DDIMScheduler".into(),
         num_train_timesteps: 1000,
-        beta_start: 0.000_85,
-        beta_end: 0.012,
-        beta_schedule: crate::sampler::BetaSchedule::ScaledLinear,
+        beta_start: Some(0.000_85),
+        beta_end: Some(0.012),
+        beta_schedule: Some(crate::sampler::BetaSchedule::ScaledLinear),
+        trained_betas: None,
         prediction_type: prediction,
-        timestep_spacing: crate::sampler::Spacing::Trailing,
+        timestep_spacing: Some(crate::sampler::Spacing::Trailing),
         steps_offset: 0,
-        set_alpha_to_one: true,
-        clip_sample: false,
+        set_alpha_to_one: Some(true),
+        clip_sample: Some(false),
         clip_sample_range: 1.0,
         rescale_betas_zero_snr: false,
         thresholding: false,
+        others: serde_json::Map::new(),
     }
 }
 
@@ -207,20 +210,20 @@ impl DenoiserObjective {
         let n = captions.len() as i64;
         let empty = self.pool.empty.expand([n, -1], false);
         let ids = Tensor::cat(&[empty, ids.to_device(self.device)], 0);
-        let sampler = SamplerKind::Ddim
+        let mut sampler = SamplerKind::Ddim
             .prepare(&self.scheduler, STEPS)
             .map_err(|e| TrainError::Plan(e.to_string()))?;
         let seeds: Vec<u64> = (0..n as u64).collect();
         let mut noise = NoiseSource::new(&seeds);
         let side = self.unet_config.sample_size;
-        let mut x = noise.draw(&[self.unet_config.in_channels, side, side]).to_device(self.device);
-        for (i, &t) in sampler.timesteps().iter().enumerate() {
-            let timesteps = Tensor::full([2 * n], t as f64, (Kind::Float, self.device));
-            let output = self.predict(&Tensor::cat(&[&x, &x], 0), &timesteps, &ids)?;
+        let drawn = noise.draw(&[self.unet_config.in_channels, side, side]).to_device(self.device);
+        let start = sampler.course().start(&drawn);
+        let x = sample(sampler.as_mut(), &start, &mut noise, |x, at| -> Result<_, TrainError> {
+            let timesteps = Tensor::full([2 * n], at.timestep, (Kind::Float, self.device));
+            let output = self.predict(&Tensor::cat(&[x, x], 0), &timesteps, &ids)?;
             let parts = output.chunk(2, 0);
-            let guided = &parts[0] + (&parts[1] - &parts[0]) * guidance;
-            x = sampler.step(i, &guided, &x, &mut noise).previous;
-        }
+            Ok(guided(&parts[0], &parts[1], guidance))
+        })?;
         let latents = x / self.around.vae_config.scaling_factor;
         Ok(to_images(&self.around.vae.decode(&latents, &mut Cx::silent())?))
     }

@@ -45,7 +45,7 @@ fn from_prompt_to_pixels() -> Outcome {
     let request = request(&golden)?;
     let made = generate(&model, &request, Some(&mut seen), &mut |_, _| {})?;
     let theirs = golden.get("pipeline/timesteps")?;
-    assert_eq!(made.timesteps, Vec::<i64>::try_from(theirs)?);
+    assert_eq!(made.timesteps, Vec::<f64>::try_from(theirs.to_kind(Kind::Double))?);
 
     let mut parity = Parity::new("pipeline, DDIM with guidance");
     let latents = golden.get("pipeline/latents")?;

@@ -93,7 +93,12 @@ impl Parity {
 
     /// Adds a comparison.
     pub fn compare(&mut self, name: impl Into<String>, ours: &Tensor, golden: &Tensor) {
-        self.rows.push((name.into(), relative_error(ours, golden)));
+        self.record(name, relative_error(ours, golden));
+    }
+
+    /// Adds an error found elsewhere.
+    pub fn record(&mut self, name: impl Into<String>, error: f64) {
+        self.rows.push((name.into(), error));
     }
 
     /// Adds each golden tensor against what the tap saw; a site unknown to the crate fails.
