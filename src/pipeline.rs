@@ -7,9 +7,10 @@ use tch::{Kind, Tensor};
 
 use crate::INTERRUPTED;
 use crate::model::checkpoint::DiffusionModel;
-use crate::model::tokenizer::{TokenizerError, Tokens};
+use crate::model::conditioning::{Conditioning, ConditioningError, Framing, Prompts};
+use crate::model::tokenizer::{LongPrompt, TokenizerError, Tokens};
 use crate::sampler::{Denoised, NoiseSource, Sampler, SamplerKind, ScheduleError};
-use crate::site::{Branch, SiteId};
+use crate::site::Branch;
 use crate::tap::{BatchLayout, Cx, Moment, Tap, TapError};
 
 /// What to generate.
@@ -19,6 +20,10 @@ pub struct Request {
     pub prompts: Vec<String>,
     /// What to steer away from; empty for plain guidance.
     pub negative: String,
+    /// What becomes of prompts longer than the text encoder's places.
+    pub long_prompt: LongPrompt,
+    /// Sizes and crop that the denoiser is told of, where it reads them.
+    pub framing: Framing,
     /// One seed an image.
     pub seeds: Vec<u64>,
     /// Sampling steps.
@@ -88,6 +93,9 @@ pub enum PipelineError {
     /// The prompt cannot be tokenized.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The denoiser cannot be told so.
+    #[error(transparent)]
+    Conditioning(#[from] ConditioningError),
     /// The tap stopped the run.
     #[error(transparent)]
     Tap(#[from] TapError),
@@ -119,6 +127,9 @@ pub struct Generation {
     pub sigmas: Vec<f64>,
 }
 
+/// What decides the course of sampling; all else at a step is a by-product.
+const STEPS_GO_BY: &str = "change `step.eps` or `step.latent`";
+
 /// Called after each step with the number of steps done and of all steps.
 pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 
@@ -149,7 +160,28 @@ impl Request {
             }
         }
         self.sampler.prepare(&model.scheduler, self.steps)?;
-        self.prompts.iter().map(|p| Ok(model.tokenizer.encode(p)?)).collect()
+        self.framing.check(model)?;
+        self.prompts.iter().map(|prompt| self.encode(model, prompt)).collect()
+    }
+
+    /// A text as this request has it read.
+    ///
+    /// # Errors
+    /// Text that cannot be tokenized.
+    pub fn encode(&self, model: &DiffusionModel, text: &str) -> Result<Tokens, PipelineError> {
+        Ok(model.tokenizer.encode_long(text, self.long_prompt)?)
+    }
+
+    /// Tokens of the context, padding included.
+    ///
+    /// # Errors
+    /// Text that cannot be tokenized.
+    pub fn context_length(&self, model: &DiffusionModel) -> Result<usize, PipelineError> {
+        let mut chunks = 1;
+        for text in self.prompts.iter().chain([&self.negative]) {
+            chunks = chunks.max(model.tokenizer.chunks(&self.encode(model, text)?));
+        }
+        Ok(chunks * model.tokenizer.max_length())
     }
 
     /// [n, c, h, w] of the latents.
@@ -205,13 +237,21 @@ pub fn generate(
     tap: Option<&mut dyn Tap>,
     progress: Progress<'_>,
 ) -> Result<Generation, PipelineError> {
-    let tokens = request.check(model)?;
+    request.check(model)?;
     let _no_grad = tch::no_grad_guard();
     let mut cx = match tap {
         Some(tap) => Cx::watching(&model.sites, tap),
         None => Cx::silent(),
     };
-    let context = context(model, request, &tokens, &mut cx)?;
+    let prompts = Prompts {
+        texts: &request.prompts,
+        negative: &request.negative,
+        layout: request.layout(),
+        long: request.long_prompt,
+        framing: request.framing,
+        size: [request.height, request.width],
+    };
+    let conditioning = model.condition(&prompts, &mut cx)?;
     let sampler = request.sampler.prepare(&model.scheduler, request.steps)?;
     let mut noise = NoiseSource::new(&request.seeds);
     let shape = request.latent_shape(model);
@@ -224,7 +264,7 @@ pub fn generate(
         model,
         request,
         sampler.as_ref(),
-        (&context, init_latents.to_device(model.placement.device)),
+        (&conditioning, init_latents.to_device(model.placement.device)),
         &mut noise,
         &mut cx,
         progress,
@@ -235,34 +275,11 @@ pub fn generate(
     Ok(Generation { images, init_latents, latents, timesteps, sigmas })
 }
 
-/// The prompts' embeddings, unconditional rows first where both branches run.
-fn context(
-    model: &DiffusionModel,
-    request: &Request,
-    tokens: &[Tokens],
-    cx: &mut Cx<'_>,
-) -> Result<Tensor, PipelineError> {
-    let layout = request.layout();
-    let mut rows = Vec::new();
-    if layout != BatchLayout::One(Branch::Cond) {
-        let negative = model.tokenizer.encode(&request.negative)?;
-        rows.extend(vec![model.tokenizer.padded(&negative); tokens.len()]);
-    }
-    if layout != BatchLayout::One(Branch::Uncond) {
-        rows.extend(tokens.iter().map(|t| model.tokenizer.padded(t)));
-    }
-    let width = model.tokenizer.max_length() as i64;
-    let ids = Tensor::from_slice(&rows.concat()).view([-1, width]);
-    let ids = ids.to_device(model.placement.device);
-    let embedded = cx.with_layout(layout, |cx| model.text.forward(&ids, cx))?;
-    Ok(embedded.tokens)
-}
-
 fn denoise(
     model: &DiffusionModel,
     request: &Request,
     sampler: &dyn Sampler,
-    (context, unit_noise): (&Tensor, Tensor),
+    (conditioning, unit_noise): (&Conditioning, Tensor),
     noise: &mut NoiseSource,
     cx: &mut Cx<'_>,
     progress: Progress<'_>,
@@ -288,12 +305,12 @@ fn denoise(
         };
         let timesteps = Tensor::full([input.size()[0]], t as f64, (Kind::Float, input.device()));
         cx.now(at, layout);
-        let output = model.unet.forward(&input, &timesteps, context, cx)?.to_kind(Kind::Float);
+        let output = model.unet.forward(&input, &timesteps, conditioning, cx)?.to_kind(Kind::Float);
         cx.now(at, BatchLayout::Shared);
 
         let output = guide(model, request.guidance, sampler, &output, (&x, t), layout, cx)?;
         let stepped = sampler.step(step, &output, &x, noise);
-        observe(model, sites.x0, stepped.x0, cx)?;
+        cx.show(sites.x0, &stepped.x0, STEPS_GO_BY)?;
         x = stepped.previous;
         if !x.sum(Kind::Float).double_value(&[]).is_finite() {
             return Err(PipelineError::NotFinite { step });
@@ -322,7 +339,7 @@ fn guide(
     let guided = if layout == BatchLayout::UncondThenCond {
         let parts = output.chunk(2, 0);
         if cx.wants(sites.eps_uncond) {
-            observe(model, sites.eps_uncond, eps_of(&parts[0]), cx)?;
+            cx.show(sites.eps_uncond, &eps_of(&parts[0]), STEPS_GO_BY)?;
         }
         &parts[0] + (&parts[1] - &parts[0]) * s
     } else {
@@ -337,23 +354,6 @@ fn guide(
         return Ok(guided);
     }
     Ok(output_of(prediction, &seen, x, alpha_bar))
-}
-
-/// Shows a by-product of the sampler, which goes by `step.eps` and `step.latent` alone: a
-/// replacement would change nothing, so it is an error.
-fn observe(
-    model: &DiffusionModel,
-    site: SiteId,
-    x: Tensor,
-    cx: &mut Cx<'_>,
-) -> Result<(), TapError> {
-    if !cx.wants(site) || cx.tap(site, x.shallow_clone())?.equal(&x) {
-        return Ok(());
-    }
-    Err(TapError::Unusable {
-        site: model.sites.get(site).name.clone(),
-        problem: "can be watched, not changed; change `step.eps` or `step.latent`".to_owned(),
-    })
 }
 
 /// The denoiser's output that stands for the noise ε at latent x.
@@ -382,7 +382,8 @@ pub fn decode(
     latents: &Tensor,
     cx: &mut Cx<'_>,
 ) -> Result<Vec<RgbImage>, TapError> {
-    let unscaled = latents.to_kind(model.placement.kind) / model.vae_config.scaling_factor;
+    let kind = model.vae_config.kind(model.placement.kind);
+    let unscaled = latents.to_kind(kind) / model.vae_config.scaling_factor;
     Ok(to_images(&model.vae.decode(&unscaled, cx)?))
 }
 

@@ -150,7 +150,8 @@ impl Plan {
             note(&format!("not part of this run, left out: {}", skipped.join(", ")));
         }
         let recorded = steps.as_ref().map_or(request.steps, BTreeSet::len);
-        let extent = extent(model, request.seeds.len() as i64, [request.width, request.height]);
+        let (images, tokens) = (request.seeds.len() as i64, request.context_length(model)? as i64);
+        let extent = extent(model, [images, tokens], [request.width, request.height]);
         let row = |site: &&Site| {
             let shape = site.shape(&extent);
             // The sampler's own state is f32 whatever the denoiser computes in.

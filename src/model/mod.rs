@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod checkpoint;
 pub mod clip;
+pub mod conditioning;
 pub mod config;
 pub mod layers;
 pub mod parameters;
