@@ -155,10 +155,10 @@ impl Plan {
         let row = |site: &&Site| {
             let shape = site.shape(&extent);
             // The sampler's own state is f32 whatever the denoiser computes in.
-            let kind = if site.name.starts_with("step.") {
-                tch::Kind::Float
-            } else {
-                model.placement.kind
+            let kind = match site.name.split('.').next() {
+                Some("step") => tch::Kind::Float,
+                Some("vae") => model.vae_config.kind(model.placement.kind),
+                _ => model.placement.kind,
             };
             let bytes = shape.iter().product::<i64>() as u64 * kind.elt_size_in_bytes() as u64;
             let tensors = if site.has_branches() { branches } else { 1 };

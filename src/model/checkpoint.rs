@@ -11,7 +11,8 @@ use tch::{Device, Kind};
 use super::attention::AttentionKernel;
 use super::clip::{ProjectedTextEncoder, TextEncoder};
 use super::conditioning::SecondText;
-use super::config::{ClipTextConfig, ConfigError, ModelIndex, UnetConfig, VaeConfig};
+use super::config::{ClipTextConfig, ConfigError, UnetConfig, VaeConfig};
+use super::configs::Configs;
 use super::parameters::{Store, WeightFile, WeightsError};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::unet::Unet;
@@ -273,7 +274,7 @@ impl DiffusionModel {
     pub fn open(name: &str, placement: Placement) -> Result<Self, ModelError> {
         let files = ModelFiles::find(name)?;
         let Configs { index, unet: unet_config, vae: vae_config, text, second_text, scheduler } =
-            read_configs(&files)?;
+            Configs::read(&files)?;
         let (text_config, second_config) = (text, second_text);
         let tokenizer = matching_tokenizer(&files, "tokenizer", &text_config)?;
         let sites = RefCell::new(Sites::default());
@@ -362,82 +363,6 @@ impl DiffusionModel {
 
 fn map_of_latents(channels: i64) -> Vec<Axis> {
     vec![Axis::Image, Axis::Channel(channels), Axis::Row(1), Axis::Column(1)]
-}
-
-/// All configs of a folder.
-struct Configs {
-    index: ModelIndex,
-    unet: UnetConfig,
-    vae: VaeConfig,
-    text: ClipTextConfig,
-    second_text: Option<ClipTextConfig>,
-    scheduler: SchedulerConfig,
-}
-
-fn read_configs(files: &ModelFiles) -> Result<Configs, ModelError> {
-    const UNET: &str = "unet/config.json";
-    const SECOND_TEXT: &str = "text_encoder_2/config.json";
-    let config = |file: &str| {
-        let path = files.path(file);
-        move |source| ModelError::Config { path, source }
-    };
-    let index = match files.json::<ModelIndex>("model_index.json") {
-        Err(ModelError::MissingFile { .. }) => ModelIndex::default(),
-        other => other?,
-    };
-    index.check().map_err(config("model_index.json"))?;
-    let unet: UnetConfig = files.json(UNET)?;
-    unet.check().map_err(config(UNET))?;
-    let vae: VaeConfig = files.json("vae/config.json")?;
-    vae.check().map_err(config("vae/config.json"))?;
-    let text: ClipTextConfig = files.json("text_encoder/config.json")?;
-    text.check().map_err(config("text_encoder/config.json"))?;
-    let added = unet.added().map_err(config(UNET))?;
-    let second_text = match added {
-        Some(_) => Some(files.json::<ClipTextConfig>(SECOND_TEXT)?),
-        None => None,
-    };
-    if let Some(second) = &second_text {
-        second.check().map_err(config(SECOND_TEXT))?;
-    }
-    let scheduler: SchedulerConfig = files.json("scheduler/scheduler_config.json")?;
-    let all = Configs { index, unet, vae, text, second_text, scheduler };
-    all.agree()?;
-    Ok(all)
-}
-
-impl Configs {
-    /// Parts of one model fit each other.
-    fn agree(&self) -> Result<(), ModelError> {
-        let Self { unet, vae, text, second_text: second, .. } = self;
-        let width = text.hidden_size + second.as_ref().map_or(0, |second| second.hidden_size);
-        if unet.cross_attention_dim != width {
-            let both = second.as_ref().map_or("", |_| ", with that of text_encoder_2");
-            return Err(ModelError::Disagree(format!(
-                "unet/config.json has cross_attention_dim {}, but text_encoder/config.json has \
-                 hidden_size {width}{both}: these parts belong to different models",
-                unet.cross_attention_dim
-            )));
-        }
-        if let (Some(second), Ok(Some(added))) = (second, unet.added())
-            && added.pooled != second.projection_dim
-        {
-            return Err(ModelError::Disagree(format!(
-                "unet/config.json adds a pooled prompt of {} channels, but \
-                 text_encoder_2/config.json has projection_dim {}: these parts belong to \
-                 different models",
-                added.pooled, second.projection_dim
-            )));
-        }
-        if unet.in_channels != vae.latent_channels {
-            return Err(ModelError::Disagree(format!(
-                "the denoiser reads and writes {} channels, the autoencoder's latents have {}: \
-                 these parts belong to different models",
-                unet.in_channels, vae.latent_channels
-            )));
-        }
-        Ok(())
-    }
 }
 
 /// A tokenizer whose ids and length the text encoder has places for.

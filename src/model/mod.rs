@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod clip;
 pub mod conditioning;
 pub mod config;
+mod configs;
 pub mod layers;
 pub mod parameters;
 pub mod resnet;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{ConfigError, OtherFields, unsupported};
 
 /// `model_index.json`; all its fields may be missing.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct ModelIndex {
     /// The pipeline it was saved from.
     #[serde(rename = "_class_name", default)]
@@ -20,6 +20,18 @@ pub struct ModelIndex {
     /// The parts, by name.
     #[serde(flatten)]
     pub parts: OtherFields,
+}
+
+impl Default for ModelIndex {
+    /// That of a folder without such a file.
+    fn default() -> Self {
+        Self {
+            class_name: None,
+            force_zeros_for_empty_prompt: super::yes(),
+            requires_aesthetics_score: false,
+            parts: OtherFields::default(),
+        }
+    }
 }
 
 impl ModelIndex {
