@@ -397,18 +397,16 @@ pub fn read_tokenizer(files: &ModelFiles) -> Result<Tokenizer, ModelError> {
 }
 
 fn open_tokenizer(files: &ModelFiles, part: &str) -> Result<Tokenizer, ModelError> {
+    const CONFIG: &str = "tokenizer_config.json";
     let optional = |name: &str| match files.read(&format!("{part}/{name}")) {
         Err(ModelError::MissingFile { .. }) => Ok(None),
         other => other.map(Some),
     };
-    let config = files.read(&format!("{part}/tokenizer_config.json"))?;
+    let of_part = |name: &str| files.read(&format!("{part}/{name}"));
     let tokenizer = match (optional("vocab.json")?, optional("tokenizer.json")?) {
         // What transformers 5 writes; what was published before has the two files.
-        (None, Some(json)) => Tokenizer::from_tokenizer_json(&json, &config),
-        _ => {
-            let vocab = files.read(&format!("{part}/vocab.json"))?;
-            Tokenizer::new(&vocab, &files.read(&format!("{part}/merges.txt"))?, &config)
-        }
+        (None, Some(json)) => Tokenizer::from_tokenizer_json(&json, &of_part(CONFIG)?),
+        _ => Tokenizer::new(&of_part("vocab.json")?, &of_part("merges.txt")?, &of_part(CONFIG)?),
     };
     let special = optional("special_tokens_map.json")?;
     tokenizer

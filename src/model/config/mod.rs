@@ -171,6 +171,15 @@ fn check_types(field: &str, types: &[String], supported: &[&str]) -> Result<(), 
     }
 }
 
+/// Published files have null where they mean the default.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 fn one() -> i64 {
     1
 }

@@ -38,10 +38,14 @@ pub struct UnetConfig {
     #[serde(default = "one_each")]
     pub transformer_layers_per_block: PerBlock,
     /// Linear projections around the transformers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::or_default")]
     pub use_linear_projection: bool,
     /// Scores of attention in f32 where they are written out, whatever the other kinds.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        default,
+        deserialize_with = "super::or_default",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub upcast_attention: bool,
     /// Groups of all group norms.
     #[serde(default = "thirty_two")]

@@ -1,5 +1,5 @@
-//! Checkpoints that ask for what is not built here are refused by the name of the field, before
-//! any weight is read.
+//! Configs of checkpoints: those of published models are read; what is not built here is refused
+//! by the name of the field, before any weight is read.
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -36,6 +36,61 @@ fn names(error: &impl ToString, field: &str, got: &str) {
     let text = error.to_string();
     assert!(text.contains(&format!("`{field}` is")) && text.contains(got), "{text}");
     assert!(text.contains("choose") || text.contains("copy it again"), "no remedy: {text}");
+}
+
+/// Their fields as far as they differ, from the config files that are published with them.
+#[test]
+fn published_denoisers_are_read() {
+    let four = |last: &str, others: &str| vec![others, others, others, last];
+    let sd1 = json!({
+        "sample_size": 64, "in_channels": 4, "out_channels": 4, "attention_head_dim": 8,
+        "block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 768,
+        "down_block_types": four("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        "layers_per_block": 2, "norm_num_groups": 32, "norm_eps": 1e-5, "flip_sin_to_cos": true,
+        "freq_shift": 0, "downsample_padding": 1, "mid_block_scale_factor": 1, "act_fn": "silu",
+        "center_input_sample": false,
+    });
+    let mut sd2 = sd1.clone();
+    for (field, value) in [
+        ("sample_size", json!(96)),
+        ("attention_head_dim", json!([5, 10, 20, 20])),
+        ("cross_attention_dim", json!(1024)),
+        ("use_linear_projection", json!(true)),
+        ("upcast_attention", json!(true)),
+        ("dual_cross_attention", json!(false)),
+        ("only_cross_attention", json!(false)),
+        ("num_class_embeds", Value::Null),
+    ] {
+        sd2[field] = value;
+    }
+    let mut xl = sd2.clone();
+    for (field, value) in [
+        ("sample_size", json!(128)),
+        ("block_out_channels", json!([320, 640, 1280])),
+        (
+            "down_block_types",
+            json!(["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"]),
+        ),
+        ("up_block_types", json!(["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"])),
+        ("attention_head_dim", json!([5, 10, 20])),
+        ("transformer_layers_per_block", json!([1, 2, 10])),
+        ("cross_attention_dim", json!(2048)),
+        ("addition_embed_type", json!("text_time")),
+        ("addition_embed_type_num_heads", json!(64)),
+        ("addition_time_embed_dim", json!(256)),
+        ("projection_class_embeddings_input_dim", json!(2816)),
+        ("upcast_attention", Value::Null),
+        ("resnet_out_scale_factor", json!(1.0)),
+        ("mid_block_only_cross_attention", Value::Null),
+    ] {
+        xl[field] = value;
+    }
+    for (config, pooled) in [(sd1, None), (sd2, None), (xl, Some(1280))] {
+        let config: UnetConfig = serde_json::from_value(config).unwrap();
+        config.check().unwrap();
+        assert_eq!(config.added().unwrap().map(|added| added.pooled), pooled);
+    }
 }
 
 #[test]
