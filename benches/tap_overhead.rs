@@ -36,10 +36,11 @@ mod torch {
         let options = (Kind::Float, Device::Cpu);
         let x = Tensor::randn([1, model.unet_config.in_channels, side, side], options);
         let context = Tensor::randn([1, TOKENS, model.unet_config.cross_attention_dim], options);
+        let conditioning = model.unet.condition(context, None).unwrap();
         let timesteps = Tensor::full([1], AT.timestep, options);
         let forward = |cx: &mut Cx<'_>| {
             cx.now(AT, BatchLayout::One(Branch::Cond));
-            tch::no_grad(|| model.unet.forward(&x, &timesteps, &context, cx).unwrap())
+            tch::no_grad(|| model.unet.forward(&x, &timesteps, &conditioning, cx).unwrap())
         };
         let cross: Vec<String> = model
             .sites

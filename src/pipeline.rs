@@ -7,11 +7,12 @@ use tch::{Kind, Tensor};
 
 use crate::INTERRUPTED;
 use crate::model::checkpoint::DiffusionModel;
-use crate::model::tokenizer::{TokenizerError, Tokens};
+use crate::model::conditioning::{Conditioning, ConditioningError, Framing, Prompts};
+use crate::model::tokenizer::{LongPrompt, TokenizerError, Tokens};
 use crate::sampler::{
     Denoised, Evaluation, NoiseSource, Prediction, Sampler, SamplerKind, ScheduleError, guided,
 };
-use crate::site::{Branch, SiteId};
+use crate::site::Branch;
 use crate::tap::{BatchLayout, Cx, Moment, Tap, TapError};
 
 /// What to generate.
@@ -21,6 +22,10 @@ pub struct Request {
     pub prompts: Vec<String>,
     /// What to steer away from; empty for plain guidance.
     pub negative: String,
+    /// What becomes of prompts longer than the text encoder's places.
+    pub long_prompt: LongPrompt,
+    /// Sizes and crop that the denoiser is told of, where it reads them.
+    pub framing: Framing,
     /// One seed an image.
     pub seeds: Vec<u64>,
     /// Sampling steps.
@@ -90,6 +95,9 @@ pub enum PipelineError {
     /// The prompt cannot be tokenized.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The denoiser cannot be told so.
+    #[error(transparent)]
+    Conditioning(#[from] ConditioningError),
     /// The tap stopped the run.
     #[error(transparent)]
     Tap(#[from] TapError),
@@ -121,6 +129,9 @@ pub struct Generation {
     pub sigmas: Vec<f64>,
 }
 
+/// What decides the course of sampling; all else at a step is a by-product.
+const STEPS_GO_BY: &str = "change `step.eps` or `step.latent`";
+
 /// Called after each evaluation of the denoiser with the number of those done and of all.
 pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 
@@ -151,7 +162,28 @@ impl Request {
             }
         }
         self.evaluations(model)?;
-        self.prompts.iter().map(|p| Ok(model.tokenizer.encode(p)?)).collect()
+        self.framing.check(model)?;
+        self.prompts.iter().map(|prompt| self.encode(model, prompt)).collect()
+    }
+
+    /// A text as this request has it read.
+    ///
+    /// # Errors
+    /// Text that cannot be tokenized.
+    pub fn encode(&self, model: &DiffusionModel, text: &str) -> Result<Tokens, PipelineError> {
+        Ok(model.tokenizer.encode_long(text, self.long_prompt)?)
+    }
+
+    /// Tokens of the context, padding included.
+    ///
+    /// # Errors
+    /// Text that cannot be tokenized.
+    pub fn context_length(&self, model: &DiffusionModel) -> Result<usize, PipelineError> {
+        let mut chunks = 1;
+        for text in self.prompts.iter().chain([&self.negative]) {
+            chunks = chunks.max(model.tokenizer.chunks(&self.encode(model, text)?));
+        }
+        Ok(chunks * model.tokenizer.max_length())
     }
 
     /// How often the denoiser is asked: once a step by most samplers, nearly twice by Heun's.
@@ -217,13 +249,21 @@ pub fn generate(
     tap: Option<&mut dyn Tap>,
     progress: Progress<'_>,
 ) -> Result<Generation, PipelineError> {
-    let tokens = request.check(model)?;
+    request.check(model)?;
     let _no_grad = tch::no_grad_guard();
     let mut cx = match tap {
         Some(tap) => Cx::watching(&model.sites, tap),
         None => Cx::silent(),
     };
-    let context = context(model, request, &tokens, &mut cx)?;
+    let prompts = Prompts {
+        texts: &request.prompts,
+        negative: &request.negative,
+        layout: request.layout(),
+        long: request.long_prompt,
+        framing: request.framing,
+        size: [request.height, request.width],
+    };
+    let conditioning = model.condition(&prompts, &mut cx)?;
     let mut sampler = request.sampler.prepare(&model.scheduler, request.steps)?;
     let mut noise = NoiseSource::new(&request.seeds);
     let shape = request.latent_shape(model);
@@ -236,7 +276,7 @@ pub fn generate(
         model,
         request,
         sampler.as_mut(),
-        (&context, init_latents.to_device(model.placement.device)),
+        (&conditioning, init_latents.to_device(model.placement.device)),
         &mut noise,
         &mut cx,
         progress,
@@ -248,34 +288,11 @@ pub fn generate(
     Ok(Generation { images, init_latents, latents, timesteps, sigmas })
 }
 
-/// The prompts' embeddings, unconditional rows first where both branches run.
-fn context(
-    model: &DiffusionModel,
-    request: &Request,
-    tokens: &[Tokens],
-    cx: &mut Cx<'_>,
-) -> Result<Tensor, PipelineError> {
-    let layout = request.layout();
-    let mut rows = Vec::new();
-    if layout != BatchLayout::One(Branch::Cond) {
-        let negative = model.tokenizer.encode(&request.negative)?;
-        rows.extend(vec![model.tokenizer.padded(&negative); tokens.len()]);
-    }
-    if layout != BatchLayout::One(Branch::Uncond) {
-        rows.extend(tokens.iter().map(|t| model.tokenizer.padded(t)));
-    }
-    let width = model.tokenizer.max_length() as i64;
-    let ids = Tensor::from_slice(&rows.concat()).view([-1, width]);
-    let ids = ids.to_device(model.placement.device);
-    let embedded = cx.with_layout(layout, |cx| model.text.forward(&ids, cx))?;
-    Ok(embedded.tokens)
-}
-
 fn denoise(
     model: &DiffusionModel,
     request: &Request,
     sampler: &mut dyn Sampler,
-    (context, unit_noise): (&Tensor, Tensor),
+    (conditioning, unit_noise): (&Conditioning, Tensor),
     noise: &mut NoiseSource,
     cx: &mut Cx<'_>,
     progress: Progress<'_>,
@@ -303,13 +320,13 @@ fn denoise(
         };
         let timesteps = Tensor::full([input.size()[0]], timestep, (Kind::Float, input.device()));
         cx.now(at, layout);
-        let output = model.unet.forward(&input, &timesteps, context, cx)?.to_kind(Kind::Float);
+        let output = model.unet.forward(&input, &timesteps, conditioning, cx)?.to_kind(Kind::Float);
         cx.now(at, BatchLayout::Shared);
 
         let noisy = Noisy { x: &seen, evaluation, prediction: sampler.course().prediction() };
         let output = guide(model, request.guidance, &noisy, &output, layout, cx)?;
         let stepped = sampler.step(step, &output, &x, noise);
-        observe(model, sites.x0, stepped.x0, cx)?;
+        cx.show(sites.x0, &stepped.x0, STEPS_GO_BY)?;
         x = stepped.previous;
         if !x.sum(Kind::Float).double_value(&[]).is_finite() {
             return Err(PipelineError::NotFinite { step });
@@ -359,7 +376,7 @@ fn guide(
     let guided = if layout == BatchLayout::UncondThenCond {
         let parts = output.chunk(2, 0);
         if cx.wants(sites.eps_uncond) {
-            observe(model, sites.eps_uncond, noisy.eps_of(&parts[0]), cx)?;
+            cx.show(sites.eps_uncond, &noisy.eps_of(&parts[0]), STEPS_GO_BY)?;
         }
         guided(&parts[0], &parts[1], s)
     } else {
@@ -376,21 +393,6 @@ fn guide(
     Ok(noisy.output_of(&seen))
 }
 
-/// Shows a by-product of the sampler, which goes by `step.eps` and `step.latent` alone: a
-/// replacement would change nothing, so it is an error.
-fn observe(
-    model: &DiffusionModel,
-    site: SiteId,
-    x: Tensor,
-    cx: &mut Cx<'_>,
-) -> Result<(), TapError> {
-    if !cx.wants(site) || cx.tap(site, x.shallow_clone())?.equal(&x) {
-        return Ok(());
-    }
-    Err(TapError::Unusable {
-        site: model.sites.get(site).name.clone(),
-        problem: "can be watched, not changed; change `step.eps` or `step.latent`".to_owned(),
-    })
 }
 
 /// Latents (scaled) → images.
@@ -402,7 +404,8 @@ pub fn decode(
     latents: &Tensor,
     cx: &mut Cx<'_>,
 ) -> Result<Vec<RgbImage>, TapError> {
-    let unscaled = latents.to_kind(model.placement.kind) / model.vae_config.scaling_factor;
+    let kind = model.vae_config.kind(model.placement.kind);
+    let unscaled = latents.to_kind(kind) / model.vae_config.scaling_factor;
     Ok(to_images(&model.vae.decode(&unscaled, cx)?))
 }
 

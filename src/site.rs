@@ -127,7 +127,7 @@ impl Site {
     /// True for sites within the denoising loop; the text encoder runs once before it, the
     /// autoencoder once after it.
     pub fn is_per_step(&self) -> bool {
-        !self.name.starts_with("text.") && !self.name.starts_with("vae.")
+        !["text.", "text2.", "vae."].iter().any(|part| self.name.starts_with(part))
     }
 
     /// True where the two halves of guidance have a tensor each; false at the sampler's own

@@ -37,6 +37,8 @@ fn request(guidance: f64, steps: usize) -> Request {
     Request {
         prompts: vec![PROMPT.into()],
         negative: String::new(),
+        long_prompt: Default::default(),
+        framing: Default::default(),
         seeds: vec![7],
         steps,
         sampler: SamplerKind::Ddim,

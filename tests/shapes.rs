@@ -20,6 +20,8 @@ fn drawn(model: &DiffusionModel, prompts: &[&str], seed: u64) -> Generation {
     let request = Request {
         prompts: prompts.iter().map(|p| (*p).to_owned()).collect(),
         negative: String::new(),
+        long_prompt: Default::default(),
+        framing: Default::default(),
         seeds: (0..prompts.len() as u64).map(|i| seed + i).collect(),
         steps: 25,
         sampler: SamplerKind::Ddim,

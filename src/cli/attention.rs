@@ -174,7 +174,7 @@ fn capture(
     run: &str,
     with_bar: bool,
 ) -> Result<AttentionRun> {
-    let tokens = model.tokenizer.encode(&request.prompts[0])?;
+    let tokens = request.encode(model, &request.prompts[0])?;
     let sites: Vec<String> = model
         .sites
         .iter()

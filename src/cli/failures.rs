@@ -151,6 +151,8 @@ fn request(
     Request {
         prompts: samples.iter().map(|s| s.caption.clone()).collect(),
         negative: String::new(),
+        long_prompt: Default::default(),
+        framing: Default::default(),
         seeds: samples.iter().map(|s| noise_seed(args.seed, s)).collect(),
         steps: args.steps,
         sampler: SamplerKind::Ddim,

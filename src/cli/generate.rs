@@ -20,7 +20,11 @@ Examples:
   probe generate --prompt \"a red ball\" --model path/to/stable-diffusion-v1-5 --dtype bf16
 
 --save-latents writes the unit noise the run starts from; --init-latents starts from such a
-file, here or in another tool. Attention weights such as (word:1.2) are not interpreted.";
+file, here or in another tool.
+
+A prompt of more than 75 tokens is cut, and what was cut is said; --long-prompt chunk encodes
+75 tokens at a time and joins the chunks (the pooled prompt of SDXL is that of the first).
+Attention weights such as (word:1.2) are not interpreted: they are text like any other.";
 
 /// Generate images.
 #[derive(Debug, clap::Args)]

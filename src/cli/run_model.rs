@@ -9,8 +9,9 @@ use tch::{Cuda, Device, Kind};
 use super::output::{bar, seed_value};
 use crate::model::attention::AttentionKernel;
 use crate::model::checkpoint::{DiffusionModel, Placement};
+use crate::model::conditioning::Framing;
 use crate::model::parameters::WeightFile;
-use crate::model::tokenizer::Tokens;
+use crate::model::tokenizer::{LongPrompt, Tokens};
 use crate::pipeline::{Generation, Request, generate};
 use crate::run::{FileRecord, Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
 use crate::sampler::SamplerKind;
@@ -140,9 +141,75 @@ pub struct SampleArgs {
     /// Image height in pixels [default: the model's own]
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub height: Option<i64>,
+    /// What becomes of a prompt of more than 75 tokens; (word:1.2) weights are not interpreted
+    #[arg(long, value_enum, default_value_t = LongPrompt::Truncate)]
+    pub long_prompt: LongPrompt,
+    #[command(flatten)]
+    pub framing: FramingArgs,
     /// Start from this unit noise: a safetensors file with one tensor `latents` [n, c, h, w]
     #[arg(long, value_name = "FILE")]
     pub init_latents: Option<PathBuf>,
+}
+
+/// What SDXL is told of sizes and crops, in pixels; other models are not told.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct FramingArgs {
+    /// Size of the original that SDXL is told of, as 1024x768 [default: the image's]
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = parse_size)]
+    original_size: Option<Pair>,
+    /// Crop that SDXL is told of: pixels off the left and the top of the original, as 0x0
+    #[arg(long, value_name = "LEFTxTOP", value_parser = parse_size)]
+    crop: Option<Pair>,
+    /// Size that SDXL is told to aim at [default: the image's]
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = parse_size)]
+    target_size: Option<Pair>,
+}
+
+/// Horizontal first, as sizes are spoken; the denoiser is told the vertical first.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    across: i64,
+    down: i64,
+}
+
+impl Pair {
+    fn down_across(self) -> [i64; 2] {
+        [self.down, self.across]
+    }
+}
+
+impl std::fmt::Display for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}", self.across, self.down)
+    }
+}
+
+fn parse_size(text: &str) -> Result<Pair, String> {
+    let numbers = text.split_once(['x', '×']).map(|(a, b)| (a.trim().parse(), b.trim().parse()));
+    match numbers {
+        Some((Ok(across), Ok(down))) => Ok(Pair { across, down }),
+        _ => Err("give two numbers of pixels, such as 1024x768".to_owned()),
+    }
+}
+
+impl FramingArgs {
+    fn framing(self) -> Framing {
+        Framing {
+            original: self.original_size.map(Pair::down_across),
+            crop: self.crop.map(Pair::down_across).unwrap_or_default(),
+            target: self.target_size.map(Pair::down_across),
+        }
+    }
+
+    /// Options that were given, with their values.
+    fn given(self) -> impl Iterator<Item = (&'static str, String)> {
+        let all = [
+            ("original-size", self.original_size),
+            ("crop", self.crop),
+            ("target-size", self.target_size),
+        ];
+        all.into_iter().filter_map(|(name, pair)| Some((name, pair?.to_string())))
+    }
 }
 
 impl SampleArgs {
@@ -170,6 +237,8 @@ impl SampleArgs {
         Ok(Request {
             prompts: vec![self.prompt()?.to_owned(); seeds.len()],
             negative: self.negative.clone(),
+            long_prompt: self.long_prompt,
+            framing: self.framing.framing(),
             seeds,
             steps: usize::try_from(self.steps).unwrap_or(0),
             sampler: self.sampler(model)?,
@@ -193,26 +262,30 @@ fn read_latents(path: &Path) -> Result<Vec<f32>> {
 
 /// Warns of words that did not fit the tokenizer.
 pub fn warn_of_cut_words(model: &DiffusionModel, request: &Request) -> Result<()> {
+    let negative = request.encode(model, &request.negative)?;
     if let Some(tokens) = request.check(model)?.first() {
-        warn_of_cut(tokens, model.tokenizer.max_length());
+        warn_of_cut("prompt", tokens);
     }
+    warn_of_cut("negative prompt", &negative);
     Ok(())
 }
 
-/// Warns of words that did not fit a tokenizer of so many tokens; names the first of them.
-pub(super) fn warn_of_cut(tokens: &Tokens, length: usize) {
-    const NAMED: usize = 8;
+/// Warns of words that did not fit; names as many as a few lines hold.
+pub(super) fn warn_of_cut(what: &str, tokens: &Tokens) {
+    const NAMED: usize = 50;
     if tokens.cut.is_empty() {
         return;
     }
-    // Start and end token take two of the places.
-    let (room, named) = (length - 2, tokens.cut.len().min(NAMED));
+    // The words of start and end tokens are none.
+    let read = tokens.word_numbers.iter().flatten().count();
+    let named = tokens.cut.len().min(NAMED);
     let rest = match tokens.cut.len() - named {
         0 => String::new(),
         more => format!(" … and {more} more words"),
     };
     tracing::warn!(
-        "the prompt has more than {room} tokens; not read: {}{rest}; put what matters first",
+        "the {what} has more than {read} tokens; not read: {}{rest}; put what matters first, or \
+         read longer prompts with --long-prompt chunk",
         tokens.cut[..named].join(" ")
     );
 }
@@ -273,6 +346,12 @@ impl SampleArgs {
         if !self.negative.is_empty() {
             put("negative", self.negative.clone().into());
         }
+        if self.long_prompt != LongPrompt::default() {
+            put("long_prompt", self.long_prompt.label().into());
+        }
+        for (name, value) in self.framing.given() {
+            put(&name.replace('-', "_"), value.into());
+        }
         put("seed", seed_value(self.seed));
         put("count", (self.count.unwrap_or(1) as i64).into());
         put("steps", self.steps.into());
@@ -295,6 +374,12 @@ impl SampleArgs {
         add("prompt", self.prompt.clone().unwrap_or_default());
         if !self.negative.is_empty() {
             add("negative", self.negative.clone());
+        }
+        if self.long_prompt != LongPrompt::default() {
+            add("long-prompt", self.long_prompt.label().to_owned());
+        }
+        for (name, value) in self.framing.given() {
+            add(name, value);
         }
         add("model", model.model.clone());
         add("seed", self.seed.to_string());

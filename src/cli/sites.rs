@@ -48,21 +48,20 @@ pub fn run(args: Args) -> Result<u8> {
     check_size(&model, size)?;
     let globs = if args.globs.is_empty() { vec!["*".to_owned()] } else { args.globs };
     let selected = model.sites.select(&globs.into_iter().map(Glob::new).collect::<Vec<_>>())?;
-    let extent = extent(&model, 1, size);
+    let extent = extent(&model, [1, model.tokenizer.max_length() as i64], size);
     let rows = selected.into_iter().map(|id| row(model.sites.get(id), &extent));
     args.format.print(&table::frame(rows)?)?;
     Ok(0)
 }
 
-/// The sizes of a run of so many images of [width, height] pixels.
-pub(super) fn extent(model: &DiffusionModel, images: i64, [width, height]: [i64; 2]) -> Extent {
+/// The sizes of a run of so many images of [width, height] pixels, each of so many tokens.
+pub(super) fn extent(
+    model: &DiffusionModel,
+    [images, tokens]: [i64; 2],
+    [width, height]: [i64; 2],
+) -> Extent {
     let by = model.downscale();
-    Extent {
-        images,
-        latent_height: height / by,
-        latent_width: width / by,
-        tokens: model.tokenizer.max_length() as i64,
-    }
+    Extent { images, latent_height: height / by, latent_width: width / by, tokens }
 }
 
 fn row(site: &Site, extent: &Extent) -> SiteRow {

@@ -5,12 +5,13 @@ use anyhow::Result;
 use super::output::{Format, FormatArgs, line};
 use super::run_model::warn_of_cut;
 use crate::model::checkpoint::{ModelFiles, read_tokenizer};
-use crate::model::tokenizer::Tokens;
+use crate::model::tokenizer::{LongPrompt, Tokens};
 use crate::table::{self, TokenRow};
 
 const EXAMPLES: &str = "\
 Prints one JSON object: {\"ids\": […], \"pieces\": […], \"words\": […]}, three lists of equal
-length; words is null at the start and the end token. Only the tokenizer is opened.
+length; words is null at start and end tokens. Only the (first) tokenizer is opened.
+Attention weights such as (word:1.2) are not interpreted: they are text like any other.
 
 Examples:
   probe tokens --prompt \"a striped purple cone\"
@@ -26,6 +27,9 @@ pub struct Args {
     /// `shapes` (built in), or a folder in diffusers layout
     #[arg(long, value_name = "shapes|DIR", default_value = "shapes")]
     model: String,
+    /// What becomes of a prompt of more than 75 tokens
+    #[arg(long, value_enum, default_value_t = LongPrompt::Truncate)]
+    long_prompt: LongPrompt,
     /// json: the object; others: a table with a row a token
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
@@ -34,8 +38,8 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<u8> {
     let tokenizer = read_tokenizer(&ModelFiles::find(&args.model)?)?;
-    let tokens = tokenizer.encode(&args.prompt)?;
-    warn_of_cut(&tokens, tokenizer.max_length());
+    let tokens = tokenizer.encode_long(&args.prompt, args.long_prompt)?;
+    warn_of_cut("prompt", &tokens);
     if args.format == Format::Json {
         line(&serde_json::to_string(&tokens)?)?;
     } else {

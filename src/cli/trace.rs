@@ -151,14 +151,15 @@ impl Plan {
             note(&format!("not part of this run, left out: {}", skipped.join(", ")));
         }
         let recorded = steps.as_ref().map_or(evaluations, BTreeSet::len);
-        let extent = extent(model, request.seeds.len() as i64, [request.width, request.height]);
+        let (images, tokens) = (request.seeds.len() as i64, request.context_length(model)? as i64);
+        let extent = extent(model, [images, tokens], [request.width, request.height]);
         let row = |site: &&Site| {
             let shape = site.shape(&extent);
             // The sampler's own state is f32 whatever the denoiser computes in.
-            let kind = if site.name.starts_with("step.") {
-                tch::Kind::Float
-            } else {
-                model.placement.kind
+            let kind = match site.name.split('.').next() {
+                Some("step") => tch::Kind::Float,
+                Some("vae") => model.vae_config.kind(model.placement.kind),
+                _ => model.placement.kind,
             };
             let bytes = shape.iter().product::<i64>() as u64 * kind.elt_size_in_bytes() as u64;
             let tensors = if site.has_branches() { branches } else { 1 };

@@ -46,6 +46,7 @@ pub struct Attention {
     to_out: Linear,
     heads: i64,
     kernel: AttentionKernel,
+    upcast: bool,
     at: AttentionSites,
 }
 
@@ -66,6 +67,8 @@ pub struct TransformerShape {
     pub linear_projection: bool,
     /// Which attention kernel.
     pub kernel: AttentionKernel,
+    /// Scores in f32 where they are written out.
+    pub upcast: bool,
     /// How often the latent grid's side was halved here, as a divisor.
     pub divisor: i64,
 }
@@ -91,6 +94,7 @@ impl Attention {
             to_out: Linear::new(&scope.below("to_out.0"), c, c),
             heads,
             kernel: shape.kernel,
+            upcast: shape.upcast,
             at,
         }
     }
@@ -102,8 +106,9 @@ impl Attention {
         let v = cx.tap(self.at.v, self.split_heads(self.to_v.forward(context)))?;
         let z = if self.kernel == AttentionKernel::Explicit || cx.wants(self.at.probs) {
             let scale = 1.0 / (q.size()[3] as f64).sqrt();
-            let scores = q.matmul(&k.transpose(-2, -1)) * scale;
-            let kind = scores.kind();
+            let kind = q.kind();
+            let of = if self.upcast { tch::Kind::Float } else { kind };
+            let scores = q.to_kind(of).matmul(&k.to_kind(of).transpose(-2, -1)) * scale;
             // Softmax in f32 whatever the kind of the scores.
             let probs = scores.softmax(-1, tch::Kind::Float).to_kind(kind);
             cx.tap(self.at.probs, probs)?.matmul(&v)

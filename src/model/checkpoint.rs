@@ -9,8 +9,10 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind};
 
 use super::attention::AttentionKernel;
-use super::clip::TextEncoder;
+use super::clip::{ProjectedTextEncoder, TextEncoder};
+use super::conditioning::SecondText;
 use super::config::{ClipTextConfig, ConfigError, UnetConfig, VaeConfig};
+use super::configs::Configs;
 use super::parameters::{Store, WeightFile, WeightsError};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::unet::Unet;
@@ -72,7 +74,7 @@ pub enum ModelError {
     /// Tokenizer files that cannot be read.
     #[error("{}: {source}", path.display())]
     Tokenizer {
-        /// The model's folder.
+        /// The tokenizer's folder.
         path: PathBuf,
         /// What is wrong.
         source: TokenizerError,
@@ -237,6 +239,8 @@ pub struct DiffusionModel {
     pub tokenizer: Tokenizer,
     /// Ids → context.
     pub text: TextEncoder,
+    /// The second text encoder, where the denoiser reads two.
+    pub second_text: Option<SecondText>,
     /// The denoiser.
     pub unet: Unet,
     /// Latents ↔ pixels.
@@ -258,6 +262,7 @@ pub struct DiffusionModel {
 }
 
 const TEXT_WEIGHTS: [&str; 2] = ["text_encoder", "model"];
+const SECOND_TEXT_WEIGHTS: [&str; 2] = ["text_encoder_2", "model"];
 const UNET_WEIGHTS: [&str; 2] = ["unet", "diffusion_pytorch_model"];
 const VAE_WEIGHTS: [&str; 2] = ["vae", "diffusion_pytorch_model"];
 
@@ -268,26 +273,40 @@ impl DiffusionModel {
     /// Files that are missing, truncated, corrupted, or that do not fit their config.
     pub fn open(name: &str, placement: Placement) -> Result<Self, ModelError> {
         let files = ModelFiles::find(name)?;
-        let (unet_config, vae_config, text_config, scheduler) = read_configs(&files)?;
-        let tokenizer = read_tokenizer(&files)?;
+        let Configs { index, unet: unet_config, vae: vae_config, text, second_text, scheduler } =
+            Configs::read(&files)?;
+        let (text_config, second_config) = (text, second_text);
+        let tokenizer = matching_tokenizer(&files, "tokenizer", &text_config)?;
         let sites = RefCell::new(Sites::default());
         let mut weights = Vec::new();
         let mut count = 0;
-        let mut store = |[part, stem]: [&str; 2]| -> Result<Store, ModelError> {
+        let mut store = |[part, stem]: [&str; 2], kind: Kind| -> Result<Store, ModelError> {
             let file = files.weights(part, stem)?;
             weights.push(WeightDigest {
                 path: format!("{part}/{stem}.safetensors"),
                 bytes: file.bytes().len() as u64,
                 sha256: format!("{:x}", Sha256::digest(file.bytes())),
             });
-            Ok(Store::from_file(&file, placement.kind, placement.device)?)
+            Ok(Store::from_file(&file, kind, placement.device)?)
         };
 
-        let text_store = store(TEXT_WEIGHTS)?;
+        let kind = placement.kind;
+        let text_store = store(TEXT_WEIGHTS, kind)?;
         text_store.ignore_extra(|name| name.ends_with("position_ids"));
         let prefix = if text_store.has("text_model.") { "text_model" } else { "" };
-        let text = TextEncoder::new(&text_store.root(&sites).below(prefix), &text_config);
+        let text = TextEncoder::new(&text_store.root(&sites).at(prefix, "text"), &text_config);
         count += text_store.finish()?.count();
+
+        let mut second_text = None;
+        if let Some(config) = second_config {
+            let tokenizer = matching_tokenizer(&files, "tokenizer_2", &config)?;
+            let store = store(SECOND_TEXT_WEIGHTS, kind)?;
+            store.ignore_extra(|name| name.ends_with("position_ids"));
+            let encoder = ProjectedTextEncoder::new(&store.root(&sites).at("", "text2"), &config);
+            count += store.finish()?.count();
+            let zeros_for_empty = index.force_zeros_for_empty_prompt;
+            second_text = Some(SecondText { tokenizer, encoder, zeros_for_empty });
+        }
 
         let latent_axes = map_of_latents(unet_config.in_channels);
         let step_site = |name: &str| {
@@ -299,7 +318,7 @@ impl DiffusionModel {
         };
         let latent = step_site("latent");
 
-        let unet_store = store(UNET_WEIGHTS)?;
+        let unet_store = store(UNET_WEIGHTS, kind)?;
         let unet = Unet::new(&unet_store.root(&sites), &unet_config, placement.kernel);
         count += unet_store.finish()?.count();
         let step_sites = StepSites {
@@ -309,7 +328,7 @@ impl DiffusionModel {
             x0: step_site("x0"),
         };
 
-        let vae_store = store(VAE_WEIGHTS)?;
+        let vae_store = store(VAE_WEIGHTS, vae_config.kind(kind))?;
         let vae = Vae::new(&vae_store.root(&sites), &vae_config);
         count += vae_store.finish()?.count();
 
@@ -318,6 +337,7 @@ impl DiffusionModel {
             weights,
             tokenizer,
             text,
+            second_text,
             unet,
             vae,
             unet_config,
@@ -345,45 +365,54 @@ fn map_of_latents(channels: i64) -> Vec<Axis> {
     vec![Axis::Image, Axis::Channel(channels), Axis::Row(1), Axis::Column(1)]
 }
 
-type Configs = (UnetConfig, VaeConfig, ClipTextConfig, SchedulerConfig);
-
-fn read_configs(files: &ModelFiles) -> Result<Configs, ModelError> {
-    let unet: UnetConfig = files.json("unet/config.json")?;
-    let vae: VaeConfig = files.json("vae/config.json")?;
-    let text: ClipTextConfig = files.json("text_encoder/config.json")?;
-    let scheduler: SchedulerConfig = files.json("scheduler/scheduler_config.json")?;
-    let config = |file: &str| {
-        let path = files.path(file);
-        move |source| ModelError::Config { path, source }
-    };
-    unet.check().map_err(config("unet/config.json"))?;
-    vae.check().map_err(config("vae/config.json"))?;
-    text.check().map_err(config("text_encoder/config.json"))?;
-    if unet.cross_attention_dim != text.hidden_size {
-        return Err(ModelError::Disagree(format!(
-            "unet/config.json has cross_attention_dim {}, but text_encoder/config.json has \
-             hidden_size {}: these parts belong to different models",
-            unet.cross_attention_dim, text.hidden_size
-        )));
+/// A tokenizer whose ids and length the text encoder has places for.
+fn matching_tokenizer(
+    files: &ModelFiles,
+    part: &str,
+    config: &ClipTextConfig,
+) -> Result<Tokenizer, ModelError> {
+    let tokenizer = open_tokenizer(files, part)?;
+    let fits = tokenizer.largest_id() < config.vocab_size
+        && tokenizer.max_length() as i64 <= config.max_position_embeddings;
+    if fits {
+        return Ok(tokenizer);
     }
-    if unet.in_channels != vae.latent_channels || unet.out_channels != vae.latent_channels {
-        return Err(ModelError::Disagree(format!(
-            "the denoiser reads {} and writes {} channels, the autoencoder's latents have {}: \
-             inpainting and other conditioned denoisers are not supported",
-            unet.in_channels, unet.out_channels, vae.latent_channels
-        )));
-    }
-    Ok((unet, vae, text, scheduler))
+    Err(ModelError::Disagree(format!(
+        "{} gives ids up to {} and {} tokens a prompt, its text encoder takes ids below {} and {} \
+         tokens: these parts belong to different models",
+        files.path(part).display(),
+        tokenizer.largest_id(),
+        tokenizer.max_length(),
+        config.vocab_size,
+        config.max_position_embeddings
+    )))
 }
 
-/// Opens the tokenizer alone.
+/// Opens the (first) tokenizer alone.
 ///
 /// # Errors
 /// Files that are missing or not those of a CLIP tokenizer.
 pub fn read_tokenizer(files: &ModelFiles) -> Result<Tokenizer, ModelError> {
-    let vocab = files.read("tokenizer/vocab.json")?;
-    let merges = files.read("tokenizer/merges.txt")?;
-    let config = files.read("tokenizer/tokenizer_config.json")?;
-    Tokenizer::new(&vocab, &merges, &config)
-        .map_err(|source| ModelError::Tokenizer { path: files.path(""), source })
+    open_tokenizer(files, "tokenizer")
+}
+
+fn open_tokenizer(files: &ModelFiles, part: &str) -> Result<Tokenizer, ModelError> {
+    const CONFIG: &str = "tokenizer_config.json";
+    let optional = |name: &str| match files.read(&format!("{part}/{name}")) {
+        Err(ModelError::MissingFile { .. }) => Ok(None),
+        other => other.map(Some),
+    };
+    let of_part = |name: &str| files.read(&format!("{part}/{name}"));
+    let tokenizer = match (optional("vocab.json")?, optional("tokenizer.json")?) {
+        // What transformers 5 writes; what was published before has the two files.
+        (None, Some(json)) => Tokenizer::from_tokenizer_json(&json, &of_part(CONFIG)?),
+        _ => Tokenizer::new(&of_part("vocab.json")?, &of_part("merges.txt")?, &of_part(CONFIG)?),
+    };
+    let special = optional("special_tokens_map.json")?;
+    tokenizer
+        .and_then(|tokenizer| match special {
+            Some(map) => tokenizer.with_special_tokens(&map),
+            None => Ok(tokenizer),
+        })
+        .map_err(|source| ModelError::Tokenizer { path: files.path(part), source })
 }

@@ -80,11 +80,10 @@ impl Layer {
     }
 
     /// x [n, tokens, c] → [n, tokens, c].
-    fn forward(&self, x: Tensor, cx: &mut Cx<'_>) -> Result<Tensor, TapError> {
+    fn forward(&self, x: Tensor) -> Tensor {
         let x = self.attend(&self.layer_norm1.forward(&x)) + x;
         let y = self.fc1.forward(&self.layer_norm2.forward(&x));
-        let x = self.fc2.forward(&self.activation.apply(&y)) + x;
-        cx.tap(self.at, x)
+        self.fc2.forward(&self.activation.apply(&y)) + x
     }
 
     fn attend(&self, x: &Tensor) -> Tensor {
@@ -117,22 +116,60 @@ pub struct TextEncoder {
     at: SiteId,
 }
 
-/// What the text encoder says of prompts.
+/// What a text encoder says of prompts.
 #[derive(Debug)]
 pub struct TextEmbedding {
-    /// [n, tokens, c], after the last norm: the context of cross-attention.
+    /// [n, tokens, c], after the last norm: what Stable Diffusion 1 and 2 read.
     pub tokens: Tensor,
-    /// [n, c], the vector at the end token.
+    /// [n, tokens, c], what the last layer reads: what SDXL reads.
+    pub penultimate: Tensor,
+    /// [n, c], the vector at the end token (of the first chunk).
     pub pooled: Tensor,
+}
+
+/// Prompts cut into chunks of the encoder's length, each read by itself.
+struct Chunks {
+    /// [n × chunks, tokens of a chunk].
+    ids: Tensor,
+    images: i64,
+    each: i64,
+}
+
+impl Chunks {
+    /// ids [n, chunks, tokens of a chunk], or [n, tokens] for one chunk.
+    fn new(ids: &Tensor) -> Self {
+        let shape = ids.size();
+        let (images, length) = (shape[0], shape[shape.len() - 1]);
+        let each = if shape.len() > 2 { shape[1] } else { 1 };
+        Self { ids: ids.reshape([-1, length]), images, each }
+    }
+
+    /// Shows x [n × chunks, tokens of a chunk, c] to the tap as [n, tokens, c].
+    fn tap(&self, at: SiteId, x: Tensor, cx: &mut Cx<'_>) -> Result<Tensor, TapError> {
+        if !cx.wants(at) {
+            return Ok(x);
+        }
+        Ok(cx.tap(at, self.whole(&x))?.view_as(&x))
+    }
+
+    /// [n × chunks, tokens of a chunk, c] → [n, tokens, c].
+    fn whole(&self, x: &Tensor) -> Tensor {
+        x.reshape([self.images, self.each * x.size()[1], -1])
+    }
+
+    /// [n × chunks, c] → [n, c], that of each first chunk.
+    fn first(&self, x: &Tensor) -> Tensor {
+        x.view([self.images, self.each, -1]).select(1, 0)
+    }
 }
 
 impl TextEncoder {
     /// Older files mark the end token by this id and mean the highest id in the prompt.
     const LEGACY_EOS: i64 = 2;
 
-    /// Takes its parameters from `scope`, whose path ends where `embeddings` begins.
+    /// Takes its parameters from `scope`, whose path ends where `embeddings` begins and whose
+    /// site is the encoder's, `text` or `text2`.
     pub fn new(scope: &Scope<'_>, config: &ClipTextConfig) -> Self {
-        let scope = scope.at("", "text");
         let (c, embeddings) = (config.hidden_size, scope.below("embeddings"));
         let shape = TowerShape {
             hidden: c,
@@ -147,7 +184,7 @@ impl TextEncoder {
         Self {
             tokens: table("token_embedding", config.vocab_size),
             positions: table("position_embedding", config.max_position_embeddings),
-            layers: layers(&scope, &shape),
+            layers: layers(scope, &shape),
             final_layer_norm: LayerNorm::new(
                 &scope.below("final_layer_norm"),
                 c,
@@ -158,26 +195,98 @@ impl TextEncoder {
         }
     }
 
-    /// ids [n, tokens] (i64) → embeddings.
+    /// ids [n, tokens] (i64), or [n, chunks, tokens of a chunk] for prompts that are longer
+    /// than the encoder's places → embeddings of all tokens.
     ///
     /// # Errors
     /// The tap's own.
     pub fn forward(&self, ids: &Tensor, cx: &mut Cx<'_>) -> Result<TextEmbedding, TapError> {
-        let (n, tokens) = (ids.size()[0], ids.size()[1]);
-        let positions = self.positions.table().narrow(0, 0, tokens);
-        let mut x = self.tokens.forward(ids) + positions;
-        for layer in &self.layers {
-            x = layer.forward(x, cx)?;
+        let chunks = Chunks::new(ids);
+        let penultimate = self.below_last(&chunks, cx)?;
+        let mut x = penultimate.shallow_clone();
+        if let Some(last) = self.layers.last() {
+            x = chunks.tap(last.at, last.forward(x), cx)?;
         }
-        let x = cx.tap(self.at, self.final_layer_norm.forward(&x))?;
+        let x = chunks.tap(self.at, self.final_layer_norm.forward(&x), cx)?;
+        let ids = &chunks.ids;
         let ends = if self.eos == Self::LEGACY_EOS {
             ids.argmax(-1, false)
         } else {
             ids.eq(self.eos).to_kind(Kind::Int).argmax(-1, false)
         };
-        let rows = Tensor::arange(n, (Kind::Int64, ids.device()));
+        let rows = Tensor::arange(ids.size()[0], (Kind::Int64, ids.device()));
         let pooled = x.index(&[Some(rows), Some(ends)]);
-        Ok(TextEmbedding { tokens: x, pooled })
+        Ok(TextEmbedding {
+            tokens: chunks.whole(&x),
+            penultimate: chunks.whole(&penultimate),
+            pooled: chunks.first(&pooled),
+        })
+    }
+
+    /// ids as for [`Self::forward`] → what the last layer reads, [n, tokens, c]. Last layer and norm
+    /// are computed only for a tap, which can watch them but not change what nobody reads.
+    ///
+    /// # Errors
+    /// The tap's own; a replacement at the last layer or behind it.
+    pub fn penultimate(&self, ids: &Tensor, cx: &mut Cx<'_>) -> Result<Tensor, TapError> {
+        let chunks = Chunks::new(ids);
+        let x = self.below_last(&chunks, cx)?;
+        if let Some(last) = self.layers.last()
+            && (cx.wants(last.at) || cx.wants(self.at))
+        {
+            let y = last.forward(x.shallow_clone());
+            cx.show(last.at, &chunks.whole(&y), Self::READ_INSTEAD)?;
+            let y = self.final_layer_norm.forward(&y);
+            cx.show(self.at, &chunks.whole(&y), Self::READ_INSTEAD)?;
+        }
+        Ok(chunks.whole(&x))
+    }
+
+    const READ_INSTEAD: &str = "change the layer below the last, which the denoiser reads";
+
+    /// Through all layers but the last, [n × chunks, tokens of a chunk, c].
+    fn below_last(&self, chunks: &Chunks, cx: &mut Cx<'_>) -> Result<Tensor, TapError> {
+        let positions = self.positions.table().narrow(0, 0, chunks.ids.size()[1]);
+        let mut x = self.tokens.forward(&chunks.ids) + positions;
+        if let Some((_, below)) = self.layers.split_last() {
+            for layer in below {
+                x = chunks.tap(layer.at, layer.forward(x), cx)?;
+            }
+        }
+        Ok(x)
+    }
+}
+
+/// A text encoder with a projection of its pooled vector into the joint space of text and
+/// images (`CLIPTextModelWithProjection`).
+#[derive(Debug)]
+pub struct ProjectedTextEncoder {
+    tower: TextEncoder,
+    projection: Linear,
+    at: SiteId,
+}
+
+impl ProjectedTextEncoder {
+    /// Takes its parameters from `scope`, whose path ends where `text_model` begins.
+    pub fn new(scope: &Scope<'_>, config: &ClipTextConfig) -> Self {
+        let (from, to) = (config.hidden_size, config.projection_dim);
+        let tower = TextEncoder::new(&scope.below("text_model"), config);
+        let scope = scope.below("text_projection");
+        Self {
+            tower,
+            projection: Linear::without_bias(&scope, from, to),
+            at: scope.site("pooled", &[Axis::Image, Axis::Channel(to)]),
+        }
+    }
+
+    /// As [`TextEncoder::forward`], with the pooled vector projected.
+    ///
+    /// # Errors
+    /// The tap's own.
+    pub fn forward(&self, ids: &Tensor, cx: &mut Cx<'_>) -> Result<TextEmbedding, TapError> {
+        let embedding = self.tower.forward(ids, cx)?;
+        let pooled = cx.tap(self.at, self.projection.forward(&embedding.pooled))?;
+        Ok(TextEmbedding { pooled, ..embedding })
     }
 }
 
@@ -247,7 +356,7 @@ impl ImageEncoder {
         let x = Tensor::cat(&[class, x], 1) + self.positions.table().to_kind(images.kind());
         let mut x = self.pre_layer_norm.forward(&x);
         for layer in &self.layers {
-            x = layer.forward(x, cx)?;
+            x = cx.tap(layer.at, layer.forward(x))?;
         }
         Ok(self.post_layer_norm.forward(&x.select(1, 0)))
     }
@@ -276,7 +385,7 @@ impl Clip {
         let joint = text.projection_dim;
         let project = |name, from| Linear::without_bias(&scope.below(name), from, joint);
         Self {
-            text: TextEncoder::new(&scope.below("text_model"), text),
+            text: TextEncoder::new(&scope.at("text_model", "text"), text),
             image: ImageEncoder::new(&scope.below("vision_model"), image),
             text_projection: project("text_projection", text.hidden_size),
             visual_projection: project("visual_projection", image.hidden_size),

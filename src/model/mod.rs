@@ -3,7 +3,9 @@
 pub mod attention;
 pub mod checkpoint;
 pub mod clip;
+pub mod conditioning;
 pub mod config;
+mod configs;
 pub mod layers;
 pub mod parameters;
 pub mod resnet;

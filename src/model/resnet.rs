@@ -1,4 +1,4 @@
-//! Residual blocks, resampling and the timestep embedding.
+//! Residual blocks, resampling and what the blocks are shifted by.
 
 use tch::{Kind, Tensor};
 
@@ -125,60 +125,59 @@ impl Upsample {
     }
 }
 
-/// Turns a timestep into a vector: sinusoids (Vaswani et al. 2017, section 3.5), then two
-/// linear layers.
-#[derive(Debug)]
-pub struct TimeEmbedding {
-    linear_1: Linear,
-    linear_2: Linear,
-    sinusoids: i64,
-    flip_sin_to_cos: bool,
-    freq_shift: f64,
-    at: SiteId,
+/// Turns numbers into sinusoids of many frequencies (Vaswani et al. 2017, section 3.5).
+#[derive(Clone, Copy, Debug)]
+pub struct Sinusoids {
+    /// How many a number becomes.
+    pub count: i64,
+    /// Cosine before sine.
+    pub flip_sin_to_cos: bool,
+    /// Shift of the frequencies.
+    pub freq_shift: f64,
 }
 
-impl TimeEmbedding {
+impl Sinusoids {
     /// The longest wavelength is 2π times this.
     const MAX_PERIOD: f64 = 10_000.0;
 
-    /// `sinusoids` numbers in, `channels` out.
-    pub fn new(
-        scope: &Scope<'_>,
-        sinusoids: i64,
-        channels: i64,
-        flip_sin_to_cos: bool,
-        freq_shift: f64,
-    ) -> Self {
-        Self {
-            linear_1: Linear::new(&scope.below("linear_1"), sinusoids, channels),
-            linear_2: Linear::new(&scope.below("linear_2"), channels, channels),
-            sinusoids,
-            flip_sin_to_cos,
-            freq_shift,
-            at: scope.site("embed", &[Axis::Image, Axis::Channel(channels)]),
-        }
-    }
-
-    /// timesteps `[n]` (f32) → [n, channels], computed in `kind`.
-    ///
-    /// # Errors
-    /// The tap's own.
-    pub fn forward(
-        &self,
-        timesteps: &Tensor,
-        kind: Kind,
-        cx: &mut Cx<'_>,
-    ) -> Result<Tensor, TapError> {
-        let half = self.sinusoids / 2;
-        let places = Tensor::arange(half, (Kind::Float, timesteps.device()));
+    /// `[n]` → [n, count], in f32.
+    pub fn of(&self, numbers: &Tensor) -> Tensor {
+        let half = self.count / 2;
+        let places = Tensor::arange(half, (Kind::Float, numbers.device()));
         let rate = -Self::MAX_PERIOD.ln() / (half as f64 - self.freq_shift);
-        let angles = timesteps.to_kind(Kind::Float).unsqueeze(1) * (places * rate).exp();
+        let angles = numbers.to_kind(Kind::Float).unsqueeze(1) * (places * rate).exp();
         let parts = if self.flip_sin_to_cos {
             [angles.cos(), angles.sin()]
         } else {
             [angles.sin(), angles.cos()]
         };
-        let x = Tensor::cat(&parts, -1).to_kind(kind);
-        cx.tap(self.at, self.linear_2.forward(&self.linear_1.forward(&x).silu()))
+        Tensor::cat(&parts, -1)
+    }
+}
+
+/// Two linear layers on the way to the vector that every residual block is shifted by.
+#[derive(Debug)]
+pub struct VectorEmbedding {
+    linear_1: Linear,
+    linear_2: Linear,
+    at: SiteId,
+}
+
+impl VectorEmbedding {
+    /// Takes its parameters from `scope`; what it puts out is the site `name`.
+    pub fn new(scope: &Scope<'_>, name: &str, [inputs, outputs]: [i64; 2]) -> Self {
+        Self {
+            linear_1: Linear::new(&scope.below("linear_1"), inputs, outputs),
+            linear_2: Linear::new(&scope.below("linear_2"), outputs, outputs),
+            at: scope.site(name, &[Axis::Image, Axis::Channel(outputs)]),
+        }
+    }
+
+    /// x [n, in] → [n, out].
+    ///
+    /// # Errors
+    /// The tap's own.
+    pub fn forward(&self, x: &Tensor, cx: &mut Cx<'_>) -> Result<Tensor, TapError> {
+        cx.tap(self.at, self.linear_2.forward(&self.linear_1.forward(x).silu()))
     }
 }

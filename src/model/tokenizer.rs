@@ -1,4 +1,7 @@
-//! CLIP's byte-pair encoding (Radford et al. 2021), read from `vocab.json` and `merges.txt`.
+//! CLIP's byte-pair encoding (Radford et al. 2021), read from `vocab.json` and `merges.txt`,
+//! or from `tokenizer.json`.
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -33,6 +36,35 @@ struct TokenizerConfig {
     model_max_length: usize,
     #[serde(default)]
     pad_token: Option<TokenText>,
+    #[serde(default)]
+    added_tokens_decoder: Option<serde::de::IgnoredAny>,
+}
+
+/// `special_tokens_map.json`, as far as it matters here.
+#[derive(Deserialize)]
+struct SpecialTokens {
+    #[serde(default)]
+    pad_token: Option<TokenText>,
+}
+
+/// `tokenizer.json`, as far as it matters here.
+#[derive(Deserialize)]
+struct TokenizerJson {
+    model: TokenizerModel,
+}
+
+#[derive(Deserialize)]
+struct TokenizerModel {
+    vocab: HashMap<String, u32>,
+    merges: Vec<MergeText>,
+}
+
+/// A pair to merge, as older and newer files write it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum MergeText {
+    Pair(String, String),
+    Text(String),
 }
 
 #[derive(Deserialize)]
@@ -54,10 +86,41 @@ fn default_length() -> usize {
     77
 }
 
+/// What becomes of a prompt that is longer than the text encoder's places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LongPrompt {
+    /// What does not fit is cut off, with a warning that names it
+    #[default]
+    Truncate,
+    /// Chunks of 75 tokens are encoded one by one and joined
+    Chunk,
+}
+
+impl LongPrompt {
+    /// Far more text than a model heeds; keeps a long file from taking all memory.
+    const MOST_CHUNKS: usize = 32;
+
+    /// How it is written on the command line.
+    pub fn label(self) -> &'static str {
+        match self {
+            LongPrompt::Truncate => "truncate",
+            LongPrompt::Chunk => "chunk",
+        }
+    }
+
+    fn most_chunks(self) -> usize {
+        match self {
+            LongPrompt::Truncate => 1,
+            LongPrompt::Chunk => Self::MOST_CHUNKS,
+        }
+    }
+}
+
 /// A prompt as the text encoder reads it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tokens {
-    /// Ids, start and end token included, without padding.
+    /// Ids, start and end token of each chunk included, without padding.
     pub ids: Vec<i64>,
     /// The piece of text behind each id.
     pub pieces: Vec<String>,
@@ -81,6 +144,9 @@ pub struct Tokenizer {
     start: i64,
     end: i64,
     pad: i64,
+    largest_id: i64,
+    /// Written before special tokens stood in `tokenizer_config.json`.
+    older_folder: bool,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -93,6 +159,10 @@ impl Tokenizer {
     const START: &str = "<|startoftext|>";
     const END: &str = "<|endoftext|>";
     const WORD_END: &str = "</w>";
+    /// Start and end token.
+    const FRAME: usize = 2;
+    /// Start, a token, end.
+    const FEWEST_PLACES: usize = 3;
     /// CLIP's split into words: contractions, letters, single digits, the rest.
     const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
@@ -101,50 +171,88 @@ impl Tokenizer {
     /// # Errors
     /// Files that are not those of a CLIP tokenizer.
     pub fn new(vocab: &[u8], merges: &[u8], config: &[u8]) -> Result<Self, TokenizerError> {
-        let file = |file, problem: String| TokenizerError::File { file, problem };
-        let vocab: std::collections::HashMap<String, u32> = serde_json::from_slice(vocab)
-            .map_err(|e| file("tokenizer/vocab.json", e.to_string()))?;
-        let config: TokenizerConfig = serde_json::from_slice(config)
-            .map_err(|e| file("tokenizer/tokenizer_config.json", e.to_string()))?;
-        let merges =
-            std::str::from_utf8(merges).map_err(|e| file("tokenizer/merges.txt", e.to_string()))?;
+        const MERGES: &str = "merges.txt";
+        let merges = std::str::from_utf8(merges).map_err(|e| in_file(MERGES, e))?;
         let merges = merges
             .lines()
             .filter(|line| !line.starts_with("#version") && !line.is_empty())
-            .map(|line| {
-                let (a, b) = line.split_once(' ').ok_or_else(|| {
-                    file("tokenizer/merges.txt", format!("`{line}` is not a pair"))
-                })?;
-                Ok((a.to_owned(), b.to_owned()))
-            })
+            .map(|line| pair(line).ok_or_else(|| in_file(MERGES, format!("`{line}` is no pair"))))
             .collect::<Result<Vec<_>, TokenizerError>>()?;
+        Self::build(json("vocab.json", vocab)?, merges, config)
+    }
+
+    /// Reads the two files that newer versions of transformers write. Splitting and
+    /// normalisation are CLIP's, whatever the file says of them.
+    ///
+    /// # Errors
+    /// Files that are not those of a CLIP tokenizer.
+    pub fn from_tokenizer_json(tokenizer: &[u8], config: &[u8]) -> Result<Self, TokenizerError> {
+        const FILE: &str = "tokenizer.json";
+        let TokenizerModel { vocab, merges } = json::<TokenizerJson>(FILE, tokenizer)?.model;
+        let merges = merges.into_iter().map(|merge| match merge {
+            MergeText::Pair(a, b) => Ok((a, b)),
+            MergeText::Text(text) => {
+                pair(&text).ok_or_else(|| in_file(FILE, format!("`{text}` is no pair")))
+            }
+        });
+        let merges = merges.collect::<Result<Vec<_>, TokenizerError>>()?;
+        Self::build(vocab, merges, config)
+    }
+
+    /// Takes the padding from `special_tokens_map.json`, which older folders go by whatever
+    /// `tokenizer_config.json` says (Stable Diffusion 2 pads with `!`).
+    ///
+    /// # Errors
+    /// A file that is not such a map.
+    pub fn with_special_tokens(self, map: &[u8]) -> Result<Self, TokenizerError> {
+        const FILE: &str = "special_tokens_map.json";
+        let SpecialTokens { pad_token } = json(FILE, map)?;
+        let Some(pad) = pad_token.filter(|_| self.older_folder) else { return Ok(self) };
+        let id = self.inner.token_to_id(pad.text());
+        let id = id.ok_or_else(|| in_file(FILE, format!("`{}` is no token", pad.text())))?;
+        Ok(Self { pad: id.into(), ..self })
+    }
+
+    fn build(
+        vocab: HashMap<String, u32>,
+        merges: Vec<(String, String)>,
+        config: &[u8],
+    ) -> Result<Self, TokenizerError> {
+        const CONFIG: &str = "tokenizer_config.json";
+        let config: TokenizerConfig = json(CONFIG, config)?;
         let id = |token: &str| {
-            vocab.get(token).copied().ok_or_else(|| {
-                file("tokenizer/vocab.json", format!("`{token}` is missing: not a CLIP tokenizer"))
-            })
+            let missing = || format!("`{token}` is missing: not a CLIP tokenizer");
+            vocab.get(token).copied().ok_or_else(|| in_file("vocab.json", missing()))
         };
         let (start, end) = (id(Self::START)?, id(Self::END)?);
         let pad = id(config.pad_token.as_ref().map_or(Self::END, TokenText::text))?;
+        let largest_id = vocab.values().max().copied().unwrap_or_default().into();
         let bpe = BPE::builder()
             .vocab_and_merges(vocab.into_iter().collect::<Vocab>(), merges)
             .unk_token(Self::END.into())
             .end_of_word_suffix(Self::WORD_END.into())
             .build()
-            .map_err(|e| file("tokenizer/merges.txt", e.to_string()))?;
-        let inner = assemble(bpe, (start, end))
-            .map_err(|e| file("tokenizer/tokenizer_config.json", e.to_string()))?;
+            .map_err(|e| in_file("merges.txt", e))?;
+        let inner = assemble(bpe, (start, end)).map_err(|e| in_file(CONFIG, e))?;
         // Some configs say 10³⁰ where they mean "no limit"; CLIP has 77 positions.
         let length = if config.model_max_length > 1 << 20 {
             default_length()
         } else {
-            config.model_max_length.max(2)
+            config.model_max_length.max(Self::FEWEST_PLACES)
         };
-        Ok(Self { inner, length, start: start.into(), end: end.into(), pad: pad.into() })
+        let older_folder = config.added_tokens_decoder.is_none();
+        let (start, end, pad) = (start.into(), end.into(), pad.into());
+        Ok(Self { inner, length, start, end, pad, largest_id, older_folder })
     }
 
     /// Longest prompt in tokens, start and end included.
     pub fn max_length(&self) -> usize {
         self.length
+    }
+
+    /// The largest id it gives.
+    pub fn largest_id(&self) -> i64 {
+        self.largest_id
     }
 
     /// Number of ids.
@@ -157,21 +265,25 @@ impl Tokenizer {
     /// # Errors
     /// Text the tokenizer cannot read.
     pub fn encode(&self, prompt: &str) -> Result<Tokens, TokenizerError> {
+        self.encode_long(prompt, LongPrompt::Truncate)
+    }
+
+    /// Encodes a prompt of any length. Chunks are full, so a token's place in
+    /// [`Tokens::ids`] is its place in the joined context.
+    ///
+    /// # Errors
+    /// Text the tokenizer cannot read.
+    pub fn encode_long(&self, prompt: &str, long: LongPrompt) -> Result<Tokens, TokenizerError> {
         let encoding = self
             .inner
             .encode_char_offsets(prompt, false)
             .map_err(|e| TokenizerError::Encode(e.to_string()))?;
         let chars: Vec<(usize, char)> = prompt.char_indices().collect();
         let byte = |at: usize| chars.get(at).map_or(prompt.len(), |(byte, _)| *byte);
-        let room = self.length - 2;
-        let mut tokens = Tokens {
-            ids: vec![self.start],
-            pieces: vec![Self::START.into()],
-            words: vec![None],
-            word_numbers: vec![None],
-            spans: vec![(0, 0)],
-            cut: Vec::new(),
-        };
+        let in_chunk = self.length - Self::FRAME;
+        let room = in_chunk.saturating_mul(long.most_chunks());
+        let mut tokens = Tokens::default();
+        tokens.frame(self.start, Self::START, 0);
         let spans: Vec<(usize, usize)> =
             encoding.get_offsets().iter().map(|&(a, b)| (byte(a), byte(b))).collect();
         for (i, &id) in encoding.get_ids().iter().enumerate() {
@@ -184,26 +296,66 @@ impl Tokenizer {
                 }
                 continue;
             }
+            if i > 0 && i % in_chunk == 0 {
+                tokens.frame(self.end, Self::END, spans[i].0);
+                tokens.frame(self.start, Self::START, spans[i].0);
+            }
             tokens.ids.push(id.into());
             tokens.pieces.push(encoding.get_tokens()[i].clone());
             tokens.words.push(word);
             tokens.word_numbers.push(number);
             tokens.spans.push(spans[i]);
         }
-        tokens.ids.push(self.end);
-        tokens.pieces.push(Self::END.into());
-        tokens.words.push(None);
-        tokens.word_numbers.push(None);
-        tokens.spans.push((prompt.len(), prompt.len()));
+        tokens.frame(self.end, Self::END, prompt.len());
         Ok(tokens)
     }
 
-    /// The ids, padded to the full length.
+    /// How many chunks the tokens fill.
+    pub fn chunks(&self, tokens: &Tokens) -> usize {
+        tokens.ids.len().div_ceil(self.length)
+    }
+
+    /// The ids, padded to whole chunks.
     pub fn padded(&self, tokens: &Tokens) -> Vec<i64> {
+        self.padded_to(tokens, self.chunks(tokens))
+    }
+
+    /// The ids, padded to so many chunks; those without text are the empty prompt.
+    pub fn padded_to(&self, tokens: &Tokens, chunks: usize) -> Vec<i64> {
         let mut ids = tokens.ids.clone();
-        ids.resize(self.length, self.pad);
+        ids.resize(self.chunks(tokens) * self.length, self.pad);
+        while ids.len() < chunks * self.length {
+            let end = ids.len() + self.length;
+            ids.extend([self.start, self.end]);
+            ids.resize(end, self.pad);
+        }
         ids
     }
+}
+
+impl Tokens {
+    /// A start or end token at a byte of the prompt.
+    fn frame(&mut self, id: i64, piece: &str, at: usize) {
+        self.ids.push(id);
+        self.pieces.push(piece.into());
+        self.words.push(None);
+        self.word_numbers.push(None);
+        self.spans.push((at, at));
+    }
+}
+
+fn in_file(file: &'static str, problem: impl ToString) -> TokenizerError {
+    TokenizerError::File { file, problem: problem.to_string() }
+}
+
+fn json<'a, T: Deserialize<'a>>(file: &'static str, bytes: &'a [u8]) -> Result<T, TokenizerError> {
+    serde_json::from_slice(bytes).map_err(|e| in_file(file, e))
+}
+
+/// "a b" → (a, b).
+fn pair(line: &str) -> Option<(String, String)> {
+    let (a, b) = line.split_once(' ')?;
+    Some((a.to_owned(), b.to_owned()))
 }
 
 fn word_text(

@@ -1,12 +1,15 @@
 //! The denoiser: `UNet2DConditionModel` (Ronneberger et al. 2015; Rombach et al. 2022).
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::attention::{AttentionKernel, Transformer, TransformerShape};
-use super::config::UnetConfig;
+use super::conditioning::{Added, Conditioning, ConditioningError};
+use super::config::{ADDED_SIZES, AddedWidths, UnetConfig};
 use super::layers::{Conv2d, GroupNorm};
 use super::parameters::Scope;
-use super::resnet::{Downsample, Resnet, ResnetShape, TimeEmbedding, Upsample, map_axes};
+use super::resnet::{
+    Downsample, Resnet, ResnetShape, Sinusoids, Upsample, VectorEmbedding, map_axes,
+};
 use crate::site::SiteId;
 use crate::tap::{Cx, TapError};
 
@@ -36,11 +39,23 @@ struct UpBlock {
     at: SiteId,
 }
 
+/// The pooled prompt and sizes that are added to the timestep embedding (SDXL; Podell et al.
+/// 2023, section 2.2).
+#[derive(Debug)]
+struct AddedEmbedding {
+    sinusoids: Sinusoids,
+    pooled: i64,
+    embedding: VectorEmbedding,
+}
+
 /// Predicts the noise (or v, or x0) in noisy latents, told the timestep and the prompt.
 #[derive(Debug)]
 pub struct Unet {
+    context: i64,
     conv_in: Conv2d,
-    time: TimeEmbedding,
+    sinusoids: Sinusoids,
+    time: VectorEmbedding,
+    added: Option<AddedEmbedding>,
     down: Vec<DownBlock>,
     mid: MidBlock,
     up: Vec<UpBlock>,
@@ -75,9 +90,28 @@ impl Plan<'_> {
             groups: self.config.norm_num_groups,
             linear_projection: self.config.use_linear_projection,
             kernel: self.kernel,
+            upcast: self.config.upcast_attention,
             divisor: 1 << level,
         };
         Transformer::new(&scope.at(format!("attentions.{j}"), format!("attn.{j}")), &shape)
+    }
+
+    fn sinusoids(&self, count: i64) -> Sinusoids {
+        let UnetConfig { flip_sin_to_cos, freq_shift, .. } = *self.config;
+        Sinusoids { count, flip_sin_to_cos, freq_shift }
+    }
+
+    fn added(&self, root: &Scope<'_>) -> Option<AddedEmbedding> {
+        // The config has passed its check: there is nothing to report here.
+        let AddedWidths { pooled, sinusoids } = self.config.added().ok()??;
+        let scope = root.at("add_embedding", "time");
+        let widths =
+            [pooled + ADDED_SIZES * sinusoids, self.config.block_out_channels[0] * TIME_WIDTH];
+        Some(AddedEmbedding {
+            sinusoids: self.sinusoids(sinusoids),
+            pooled,
+            embedding: VectorEmbedding::new(&scope, "added", widths),
+        })
     }
 
     fn down(&self, root: &Scope<'_>, level: usize) -> DownBlock {
@@ -154,15 +188,14 @@ impl Unet {
         let plan = Plan { config, kernel };
         let first = config.block_out_channels[0];
         let levels = config.block_out_channels.len();
+        let sinusoids = plan.sinusoids(first);
+        let widths = [first, first * TIME_WIDTH];
         Self {
+            context: config.cross_attention_dim,
             conv_in: Conv2d::three(&scope.below("conv_in"), [config.in_channels, first]),
-            time: TimeEmbedding::new(
-                &scope.at("time_embedding", "time"),
-                first,
-                first * TIME_WIDTH,
-                config.flip_sin_to_cos,
-                config.freq_shift,
-            ),
+            sinusoids,
+            time: VectorEmbedding::new(&scope.at("time_embedding", "time"), "embed", widths),
+            added: plan.added(scope),
             down: (0..levels).map(|level| plan.down(scope, level)).collect(),
             mid: plan.mid(scope),
             up: (0..levels).map(|i| plan.up(scope, i)).collect(),
@@ -176,8 +209,34 @@ impl Unet {
         }
     }
 
-    /// Latents x [n, c, h, w], timesteps `[n]`, context [n, tokens, c'] → prediction
-    /// [n, c, h, w].
+    /// Puts together what the denoiser is told of the prompts, once a run: context
+    /// [n, tokens, c'], and what is added to the timestep embedding.
+    ///
+    /// # Errors
+    /// What does not fit this denoiser, or what it lacks.
+    pub fn condition(
+        &self,
+        context: Tensor,
+        added: Option<&Added>,
+    ) -> Result<Conditioning, ConditioningError> {
+        let shape = context.size();
+        let [n, _, width] = shape[..] else {
+            return Err(ConditioningError::Context { expected: self.context, got: shape });
+        };
+        if width != self.context {
+            return Err(ConditioningError::Context { expected: self.context, got: shape });
+        }
+        let added = match (&self.added, added) {
+            (None, None) => None,
+            (Some(of), Some(added)) => Some(of.joined(added, n)?),
+            (Some(_), None) => return Err(ConditioningError::AddedMissing),
+            (None, Some(_)) => return Err(ConditioningError::AddedUnread),
+        };
+        Ok(Conditioning { context, added })
+    }
+
+    /// Latents x [n, c, h, w], timesteps `[n]`, what [`Self::condition`] made of n prompts →
+    /// prediction [n, c, h, w].
     ///
     /// # Errors
     /// The tap's own.
@@ -185,11 +244,15 @@ impl Unet {
         &self,
         x: &Tensor,
         timesteps: &Tensor,
-        context: &Tensor,
+        conditioning: &Conditioning,
         cx: &mut Cx<'_>,
     ) -> Result<Tensor, TapError> {
-        // 1. timestep
-        let time = self.time.forward(timesteps, x.kind(), cx)?;
+        let context = &conditioning.context;
+        // 1. timestep, and what is added to it
+        let mut time = self.time.forward(&self.sinusoids.of(timesteps).to_kind(x.kind()), cx)?;
+        if let (Some(of), Some(added)) = (&self.added, &conditioning.added) {
+            time = time + of.embedding.forward(&added.to_kind(x.kind()), cx)?;
+        }
         // 2. in
         let x = self.conv_in.forward(x);
         // 3. down, keeping what each layer wrote
@@ -206,6 +269,22 @@ impl Unet {
         }
         // 6. out
         Ok(self.conv_out.forward(&self.conv_norm_out.forward(&x).silu()))
+    }
+}
+
+impl AddedEmbedding {
+    /// The pooled prompts and the sinusoids of their sizes side by side, in f32.
+    fn joined(&self, added: &Added, n: i64) -> Result<Tensor, ConditioningError> {
+        let misfit =
+            |expected, got: &Tensor| Err(ConditioningError::Added { expected, got: got.size() });
+        if added.pooled.size() != [n, self.pooled] {
+            return misfit([n, self.pooled], &added.pooled);
+        }
+        if added.sizes.size() != [n, ADDED_SIZES] {
+            return misfit([n, ADDED_SIZES], &added.sizes);
+        }
+        let sizes = self.sinusoids.of(&added.sizes.flatten(0, -1)).view([n, -1]);
+        Ok(Tensor::cat(&[added.pooled.to_kind(Kind::Float), sizes], -1))
     }
 }
 

@@ -239,8 +239,8 @@ impl Moments {
 #[derive(Debug)]
 pub struct Vae {
     encoder: Encoder,
-    quant_conv: Conv2d,
-    post_quant_conv: Conv2d,
+    quant_conv: Option<Conv2d>,
+    post_quant_conv: Option<Conv2d>,
     decoder: Decoder,
     moments: SiteId,
     image: SiteId,
@@ -250,10 +250,12 @@ impl Vae {
     /// Takes its parameters from `scope`; the config must have passed its check.
     pub fn new(scope: &Scope<'_>, config: &VaeConfig) -> Self {
         let (c, scope) = (config.latent_channels, scope.at("", "vae"));
+        let quant = || Conv2d::one(&scope.below("quant_conv"), [2 * c, 2 * c]);
+        let post_quant = || Conv2d::one(&scope.below("post_quant_conv"), [c, c]);
         Self {
             encoder: Encoder::new(&scope, config),
-            quant_conv: Conv2d::one(&scope.below("quant_conv"), [2 * c, 2 * c]),
-            post_quant_conv: Conv2d::one(&scope.below("post_quant_conv"), [c, c]),
+            quant_conv: config.use_quant_conv.then(quant),
+            post_quant_conv: config.use_post_quant_conv.then(post_quant),
             decoder: Decoder::new(&scope, config),
             moments: scope.site("encode.moments", &fine_axes(2 * c, 1)),
             image: scope.site("decode.out", &fine_axes(config.out_channels, config.downscale())),
@@ -266,7 +268,11 @@ impl Vae {
     /// # Errors
     /// The tap's own.
     pub fn encode(&self, images: &Tensor, cx: &mut Cx<'_>) -> Result<Moments, TapError> {
-        let moments = self.quant_conv.forward(&self.encoder.forward(images, cx)?);
+        let encoded = self.encoder.forward(images, cx)?;
+        let moments = match &self.quant_conv {
+            Some(conv) => conv.forward(&encoded),
+            None => encoded,
+        };
         Ok(Moments::new(&cx.tap(self.moments, moments)?))
     }
 
@@ -275,7 +281,10 @@ impl Vae {
     /// # Errors
     /// The tap's own.
     pub fn decode(&self, latents: &Tensor, cx: &mut Cx<'_>) -> Result<Tensor, TapError> {
-        let images = self.decoder.forward(&self.post_quant_conv.forward(latents), cx)?;
+        let images = match &self.post_quant_conv {
+            Some(conv) => self.decoder.forward(&conv.forward(latents), cx)?,
+            None => self.decoder.forward(latents, cx)?,
+        };
         cx.tap(self.image, images)
     }
 }

@@ -181,6 +181,22 @@ impl<'a> Cx<'a> {
         if self.wants(id) { self.visit(id, x) } else { Ok(x) }
     }
 
+    /// Shows a tensor that nothing is computed from to the tap.
+    ///
+    /// # Errors
+    /// The tap's own; a replacement with other numbers, which would change nothing. The error
+    /// ends with `instead`, what to change.
+    pub fn show(&mut self, id: SiteId, x: &Tensor, instead: &str) -> Result<(), TapError> {
+        if !self.wants(id) || self.visit(id, x.shallow_clone())?.equal(x) {
+            return Ok(());
+        }
+        let sites = self.watched.as_ref().map(|watched| watched.sites);
+        Err(TapError::Unusable {
+            site: sites.map(|sites| sites.get(id).name.clone()).unwrap_or_default(),
+            problem: format!("can be watched, not changed; {instead}"),
+        })
+    }
+
     #[cold]
     fn visit(&mut self, id: SiteId, x: Tensor) -> Result<Tensor, TapError> {
         let Some(watched) = &mut self.watched else { return Ok(x) };

@@ -30,6 +30,7 @@ pub fn shapes_text_config(vocabulary: i64, length: i64, end: i64) -> ClipTextCon
         layer_norm_eps: 1e-5,
         eos_token_id: end,
         projection_dim: 128,
+        other: Default::default(),
     }
 }
 

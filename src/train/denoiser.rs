@@ -72,8 +72,11 @@ pub fn shapes_config(context: i64) -> UnetConfig {
         freq_shift: 0.0,
         downsample_padding: 1,
         act_fn: "silu".into(),
+        upcast_attention: false,
         addition_embed_type: None,
-        class_embed_type: None,
+        addition_time_embed_dim: None,
+        projection_class_embeddings_input_dim: None,
+        other: Default::default(),
     }
 }
 
@@ -199,7 +202,8 @@ impl DenoiserObjective {
     fn predict(&self, x: &Tensor, t: &Tensor, ids: &Tensor) -> Result<Tensor, TrainError> {
         let (kind, cx) = (self.plan.kind(), &mut Cx::silent());
         let context = self.text.forward(ids, cx)?.tokens.to_kind(kind);
-        Ok(self.unet.forward(&x.to_kind(kind), t, &context, cx)?.to_kind(Kind::Float))
+        let conditioning = self.unet.condition(context, None)?;
+        Ok(self.unet.forward(&x.to_kind(kind), t, &conditioning, cx)?.to_kind(Kind::Float))
     }
 
     /// Images for captions, with guidance, from the weights as they are now.
@@ -236,7 +240,7 @@ fn text_encoder(
     let sites = RefCell::default();
     let store = Store::trainable(around.text_start.as_ref(), device)?;
     store.ignore_extra(|name| !name.starts_with("text_model."));
-    let text = TextEncoder::new(&store.root(&sites).below("text_model"), &around.text_config);
+    let text = TextEncoder::new(&store.root(&sites).at("text_model", "text"), &around.text_config);
     Ok((text, store.finish()?))
 }
 

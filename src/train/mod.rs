@@ -20,6 +20,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::INTERRUPTED;
 use crate::model::checkpoint::ModelError;
+use crate::model::conditioning::ConditioningError;
 use crate::model::parameters::{Parameters, WeightFile, WeightsError, save_tensors};
 use crate::tap::TapError;
 
@@ -128,6 +129,9 @@ pub enum TrainError {
     /// Opening a part that is trained on.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A text encoder and a denoiser that do not fit each other.
+    #[error(transparent)]
+    Conditioning(#[from] ConditioningError),
     /// A tap refused (there is none in training).
     #[error(transparent)]
     Tap(#[from] TapError),

@@ -50,6 +50,10 @@ pub fn shapes_config() -> VaeConfig {
         sample_size: 64,
         scaling_factor: 1.0,
         act_fn: "silu".into(),
+        use_quant_conv: true,
+        use_post_quant_conv: true,
+        force_upcast: true,
+        other: Default::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod checkpoints;
 mod commands;
 
 use std::path::{Path, PathBuf};

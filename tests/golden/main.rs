@@ -10,3 +10,4 @@ mod samplers;
 mod support;
 mod tokens;
 mod training;
+mod xl;

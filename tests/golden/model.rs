@@ -27,7 +27,8 @@ fn unet(folder: &str, file: &str) -> Outcome {
     let (sites, golden) = (sites.into_inner(), Golden::open(file)?);
     let forward = |case: &str, cx: &mut Cx<'_>| -> Result<Tensor, Box<dyn Error>> {
         let input = |name| golden.get(&format!("{case}/in.{name}"));
-        Ok(unet.forward(input("sample")?, input("timestep")?, input("context")?, cx)?)
+        let conditioning = unet.condition(input("context")?.shallow_clone(), None)?;
+        Ok(unet.forward(input("sample")?, input("timestep")?, &conditioning, cx)?)
     };
 
     let mut seen = Everything::default();
@@ -64,7 +65,7 @@ fn text(folder: &str, prefix: &str, file: &str) -> Outcome {
     let config: ClipTextConfig = json(&format!("{folder}/config.json"))?;
     config.check()?;
     let (store, sites) = weights(&format!("{folder}/model.safetensors"))?;
-    let encoder = TextEncoder::new(&store.root(&sites).below(prefix), &config);
+    let encoder = TextEncoder::new(&store.root(&sites).at(prefix, "text"), &config);
     store.finish()?;
     let (sites, golden) = (sites.into_inner(), Golden::open(file)?);
 

@@ -8,8 +8,8 @@ use tch::{Kind, Tensor};
 use crate::support::{Everything, Golden, Outcome, Parity, TOLERANCE, fixture};
 
 /// The prompts of `golden_models.py`; the ids in the golden file hold them to it.
-const PROMPT: &str = "a photo of a red ball to the left of a blue cube";
-const NEGATIVE: &str = "an astronaut, 2 cats & the MOON's über-photograph";
+pub const PROMPT: &str = "a photo of a red ball to the left of a blue cube";
+pub const NEGATIVE: &str = "an astronaut, 2 cats & the MOON's über-photograph";
 const GUIDANCE: f64 = 5.0;
 /// Rounding may fall either way at the edge between two levels.
 const MOST_LEVELS: i64 = 1;
@@ -19,6 +19,8 @@ fn request(golden: &Golden) -> Result<Request, Box<dyn std::error::Error>> {
     Ok(Request {
         prompts: vec![PROMPT.into()],
         negative: NEGATIVE.into(),
+        long_prompt: Default::default(),
+        framing: Default::default(),
         seeds: vec![0],
         steps: golden.get("pipeline/timesteps")?.size()[0] as usize,
         sampler: SamplerKind::Ddim,
