@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use crate::INTERRUPTED;
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::tokenizer::{TokenizerError, Tokens};
-use crate::sampler::{Denoised, NoiseSource, Sampler, SamplerKind, ScheduleError};
+use crate::sampler::{Denoised, NoiseSource, Sampler, SamplerKind, ScheduleError, SchedulerConfig};
 use crate::site::{Branch, SiteId};
 use crate::tap::{BatchLayout, Cx, Moment, Tap, TapError};
 
@@ -148,7 +148,7 @@ impl Request {
                 return Err(PipelineError::InitLatents { got: latents.len(), expected, shape });
             }
         }
-        self.sampler.prepare(&model.scheduler, self.steps)?;
+        self.sampler.prepare(&SchedulerConfig::read(&model.scheduler)?, self.steps)?;
         self.prompts.iter().map(|p| Ok(model.tokenizer.encode(p)?)).collect()
     }
 
@@ -212,7 +212,8 @@ pub fn generate(
         None => Cx::silent(),
     };
     let context = context(model, request, &tokens, &mut cx)?;
-    let sampler = request.sampler.prepare(&model.scheduler, request.steps)?;
+    let schedule = SchedulerConfig::read(&model.scheduler)?;
+    let sampler = request.sampler.prepare(&schedule, request.steps)?;
     let mut noise = NoiseSource::new(&request.seeds);
     let shape = request.latent_shape(model);
     let drawn = noise.draw(&shape[1..]);

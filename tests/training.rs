@@ -140,7 +140,14 @@ fn denoiser_objective(
     let loss = DenoiserLoss { min_snr, pool: 24, ..DenoiserLoss::default() };
     DenoiserObjective::new(
         (unet_config, shapes_schedule(prediction)),
-        Surroundings { vae, vae_config, tokenizer, text_config, unet_start: None, text_start: None },
+        Surroundings {
+            vae,
+            vae_config,
+            tokenizer,
+            text_config,
+            unet_start: None,
+            text_start: None,
+        },
         (loss, Mix::training()),
         plan,
         Device::Cpu,
@@ -387,7 +394,8 @@ fn a_run_with_another_loss_is_refused() {
     let folder = stopped_run(&plan);
     let loss = VaeLoss { l1: 0.5, ..VaeLoss::default() };
     let config = vae_config(8);
-    let mut other = VaeObjective::new(config, None, loss, Mix::training(), &plan, Device::Cpu).unwrap();
+    let mut other =
+        VaeObjective::new(config, None, loss, Mix::training(), &plan, Device::Cpu).unwrap();
     let text = refused(&mut other, &plan, folder.path());
     assert!(text.contains("other settings"), "{text}");
 

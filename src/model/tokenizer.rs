@@ -152,6 +152,11 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// The largest id.
+    pub fn highest_id(&self) -> i64 {
+        self.inner.get_vocab(true).into_values().max().unwrap_or_default().into()
+    }
+
     /// Encodes a prompt; what does not fit is cut off and named in [`Tokens::cut`].
     ///
     /// # Errors

@@ -90,6 +90,16 @@ pub struct SchedulerConfig {
     pub thresholding: bool,
 }
 
+impl SchedulerConfig {
+    /// Reads the JSON of a model's `scheduler_config.json`.
+    ///
+    /// # Errors
+    /// [`ScheduleError::Config`] for fields that say nothing understood.
+    pub fn read(json: &serde_json::Value) -> Result<Self, ScheduleError> {
+        serde_json::from_value(json.clone()).map_err(|e| ScheduleError::Config(e.to_string()))
+    }
+}
+
 fn default_class() -> String {
     "DDIMScheduler".into()
 }
