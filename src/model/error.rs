@@ -17,7 +17,11 @@ pub enum ModelError {
     )]
     NotFound(String),
     /// The id of a model on the hub that was not fetched.
-    #[error("{id}: not in the cache {}; fetch it with `probe models pull {id}`", cache.display())]
+    #[error(
+        "{id}: neither a folder nor a model in the hub's cache ({}); fetch it with \
+         `probe models pull {id}`",
+        cache.display()
+    )]
     NotPulled {
         /// Its id.
         id: String,
