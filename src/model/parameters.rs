@@ -362,20 +362,16 @@ impl Store {
         stored: &StoredTensor,
         name: String,
     ) -> Result<Result<Tensor, Mismatch>, TchError> {
-        // The sum is finite only if every element is (up to overflow, which f64 rules out for
-        // f32 input); it reads the tensor once.
-        let finite = |t: &Tensor| -> Result<bool, TchError> {
-            Ok(t.f_sum(Kind::Double)?.double_value(&[]).is_finite())
-        };
+        if !weights.is_finite(stored) {
+            return Ok(Err(Mismatch::NotFinite { name }));
+        }
         let Some(tensor) = weights.read(stored)? else {
             return Ok(Err(Mismatch::Dtype { name, got: stored.dtype() }));
         };
-        if !finite(&tensor)? {
-            return Ok(Err(Mismatch::NotFinite { name }));
-        }
         let narrows = self.kind == Kind::Half && tensor.kind() != Kind::Half;
         let tensor = tensor.f_to_device(self.device)?.f_to_kind(self.kind)?;
-        if narrows && !finite(&tensor)? {
+        // The sum is finite only if every number is, since f64 holds any sum of them.
+        if narrows && !tensor.f_sum(Kind::Double)?.double_value(&[]).is_finite() {
             return Ok(Err(Mismatch::TooLarge { name }));
         }
         Ok(Ok(tensor))

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use sha2::{Digest, Sha256};
 use tch::{Kind, TchError, Tensor};
@@ -57,7 +58,35 @@ impl WeightFile {
 
     /// SHA-256 of the content, 64 hexadecimal digits. Reads the whole file.
     pub fn sha256(&self) -> String {
-        format!("{:x}", Sha256::digest(self.bytes()))
+        const AT_ONCE: usize = 1 << 24;
+        let mut hasher = Sha256::new();
+        for (i, block) in self.bytes().chunks(AT_ONCE).enumerate() {
+            hasher.update(block);
+            self.release(i * AT_ONCE..i * AT_ONCE + block.len());
+        }
+        format!("{:x}", hasher.finalize())
+    }
+
+    /// Gives the memory of a range back that was read and is not needed soon: else a program
+    /// would seem to hold the file beside the model. The file stays in the system's cache.
+    fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Mapped(_, map) = self {
+            // SAFETY: the map is shared and never written, so that what is dropped here is read
+            // from the file again when it is asked for.
+            #[allow(unsafe_code)]
+            let given_back = unsafe {
+                map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    range.start,
+                    range.len(),
+                )
+            };
+            // A system that will not do so only shows a larger size.
+            drop(given_back);
+        }
+        #[cfg(not(unix))]
+        let _ = range;
     }
 
     /// All tensors, as they are.
@@ -325,6 +354,24 @@ impl Weights {
         self.tensors.retain(|name, _| is_wanted(name));
     }
 
+    fn bytes(&self, stored: &StoredTensor) -> &[u8] {
+        let file = self.files.get(stored.file).map_or(&[][..], WeightFile::bytes);
+        file.get(stored.place.clone()).unwrap_or_default()
+    }
+
+    /// False if a number of a tensor is NaN or infinite: in a floating-point number all bits of
+    /// the exponent are set then. Several times faster than asking libtorch, which widens first.
+    pub fn is_finite(&self, stored: &StoredTensor) -> bool {
+        let bytes = self.bytes(stored);
+        match stored.dtype {
+            Dtype::F16 => is_finite::<2>(bytes, |b| u16::from_le_bytes(b) & 0x7c00 != 0x7c00),
+            Dtype::BF16 => is_finite::<2>(bytes, |b| u16::from_le_bytes(b) & 0x7f80 != 0x7f80),
+            Dtype::F32 => is_finite::<4>(bytes, |b| f32::from_le_bytes(b).is_finite()),
+            Dtype::F64 => is_finite::<8>(bytes, |b| f64::from_le_bytes(b).is_finite()),
+            _ => true,
+        }
+    }
+
     /// A tensor as its parameter has it, in the file's kind, on the CPU; `None` for kinds that
     /// libtorch has not.
     ///
@@ -332,8 +379,7 @@ impl Weights {
     /// libtorch's own, such as too little memory.
     pub fn read(&self, stored: &StoredTensor) -> Result<Option<Tensor>, TchError> {
         let Some(kind) = kind_of(stored.dtype) else { return Ok(None) };
-        let file = self.files.get(stored.file).map_or(&[][..], WeightFile::bytes);
-        let mut bytes = file.get(stored.place.clone()).unwrap_or_default();
+        let mut bytes = self.bytes(stored);
         let shape = stored.shape();
         let mut in_file = stored.shape.as_slice();
         if let Storage::ThirdOfRows(third) = stored.storage
@@ -348,12 +394,26 @@ impl Weights {
             return Err(TchError::FileFormat(format!("`{}` has too few bytes", stored.key)));
         }
         let tensor = Tensor::f_from_data_size(bytes, in_file, kind)?;
+        if let Some(file) = self.files.get(stored.file) {
+            file.release(stored.place.clone());
+        }
         Ok(Some(match stored.storage {
             Storage::Transposed if shape.len() == 2 => tensor.f_transpose(0, 1)?.f_contiguous()?,
             Storage::PointConvolution => tensor.f_view(shape.as_slice())?,
             _ => tensor,
         }))
     }
+}
+
+/// True if `number` holds for all numbers of `N` bytes.
+fn is_finite<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> bool + Sync) -> bool {
+    /// A multiple of every size of numbers. No number ends the search within a block, so that
+    /// the compiler can look at many at once.
+    const BLOCK: usize = 1 << 16;
+    bytes.par_chunks(BLOCK).all(|block| {
+        let (numbers, _) = block.as_chunks::<N>();
+        numbers.iter().fold(true, |all, bytes| all & number(*bytes))
+    })
 }
 
 fn kind_of(dtype: Dtype) -> Option<Kind> {
