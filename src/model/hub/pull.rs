@@ -139,7 +139,7 @@ const WEIGHTS: [(&str, &str); 4] = [
 ];
 
 /// Small files that are fetched where they are there.
-const SMALL: [&str; 11] = [
+const SMALL: [&str; 10] = [
     "model_index.json",
     "scheduler/scheduler_config.json",
     "text_encoder/config.json",
@@ -150,7 +150,6 @@ const SMALL: [&str; 11] = [
     "merges.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
-    "tokenizer.json",
 ];
 
 /// The files of a model that are needed, or what is missing.
@@ -259,4 +258,84 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
     std::io::Write::write_all(&mut file, bytes).map_err(io)?;
     file.persist(path).map_err(|e| io(e.error))?;
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Files as repositories have them: two kinds, pickles, other runtimes.
+    const FILES: [&str; 16] = [
+        "README.md",
+        "model_index.json",
+        "sd_xl_base_1.0.safetensors",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder/model.fp16.safetensors",
+        "text_encoder/model.onnx",
+        "text_encoder/model.safetensors",
+        "text_encoder/pytorch_model.bin",
+        "tokenizer/merges.txt",
+        "tokenizer/vocab.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
+        "unet/diffusion_pytorch_model-00002-of-00002.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.safetensors.index.json",
+    ];
+
+    fn chosen(files: &[&'static str], variant: Option<&str>) -> Result<Vec<String>, String> {
+        let mut files = needed(&files.iter().copied().collect(), variant)?;
+        files.retain(|name| name.contains("model") && name != "model_index.json");
+        Ok(files)
+    }
+
+    #[test]
+    fn only_what_is_needed_is_fetched() {
+        let plain = chosen(&FILES, None).unwrap();
+        assert_eq!(
+            plain,
+            [
+                "text_encoder/model.safetensors",
+                "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
+                "unet/diffusion_pytorch_model-00002-of-00002.safetensors",
+                "unet/diffusion_pytorch_model.safetensors.index.json",
+            ]
+        );
+        let half = chosen(&FILES, Some("fp16")).unwrap();
+        assert_eq!(
+            half,
+            [
+                "text_encoder/model.fp16.safetensors",
+                "unet/diffusion_pytorch_model.fp16.safetensors"
+            ]
+        );
+        // The only variant there is, without being asked for.
+        let rest: Vec<&str> = FILES.iter().filter(|f| !f.contains("000")).copied().collect();
+        let rest: Vec<&str> = rest.into_iter().filter(|f| !f.contains("index.json")).collect();
+        let rest = [&rest[..], &["model_index.json"]].concat();
+        assert_eq!(
+            chosen(&rest, None).unwrap(),
+            ["text_encoder/model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors"]
+        );
+    }
+
+    #[test]
+    fn paths_that_leave_the_folder_are_not_fetched() {
+        let files = [
+            "model_index.json",
+            "unet/config.json",
+            "unet/diffusion_pytorch_model/../../x.safetensors",
+        ];
+        let chosen = chosen(&files, None).unwrap_or_default();
+        assert!(chosen.is_empty(), "{chosen:?}");
+    }
+
+    #[test]
+    fn a_model_with_pickles_only_is_refused() {
+        let files = ["model_index.json", "vae/config.json", "vae/diffusion_pytorch_model.bin"];
+        let message = chosen(&files, None).unwrap_err();
+        assert!(message.contains("diffusion_pytorch_model.bin"), "{message}");
+    }
 }
