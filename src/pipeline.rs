@@ -10,7 +10,8 @@ use crate::model::checkpoint::DiffusionModel;
 use crate::model::conditioning::{Conditioning, ConditioningError, Framing, Prompts};
 use crate::model::tokenizer::{LongPrompt, TokenizerError, Tokens};
 use crate::sampler::{
-    Denoised, Evaluation, NoiseSource, Prediction, Sampler, SamplerKind, ScheduleError, guided,
+    Denoised, Evaluation, NoiseSource, Prediction, Sampler, SamplerKind, ScheduleError,
+    SchedulerConfig, guided,
 };
 use crate::site::Branch;
 use crate::tap::{BatchLayout, Cx, Moment, Tap, TapError};
@@ -192,8 +193,12 @@ impl Request {
     /// # Errors
     /// The sampler cannot run so many steps, or not with this model.
     pub fn evaluations(&self, model: &DiffusionModel) -> Result<usize, PipelineError> {
-        let sampler = self.sampler.prepare(&model.scheduler, self.steps)?;
+        let sampler = self.prepare(model)?;
         Ok(sampler.course().evaluations().len())
+    }
+
+    fn prepare(&self, model: &DiffusionModel) -> Result<Box<dyn Sampler>, ScheduleError> {
+        self.sampler.prepare(&SchedulerConfig::read(&model.scheduler)?, self.steps)
     }
 
     /// [n, c, h, w] of the latents.
@@ -264,7 +269,7 @@ pub fn generate(
         size: [request.height, request.width],
     };
     let conditioning = model.condition(&prompts, &mut cx)?;
-    let mut sampler = request.sampler.prepare(&model.scheduler, request.steps)?;
+    let mut sampler = request.prepare(model)?;
     let mut noise = NoiseSource::new(&request.seeds);
     let shape = request.latent_shape(model);
     let drawn = noise.draw(&shape[1..]);
@@ -391,8 +396,6 @@ fn guide(
         return Ok(guided);
     }
     Ok(noisy.output_of(&seen))
-}
-
 }
 
 /// Latents (scaled) → images.

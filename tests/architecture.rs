@@ -19,8 +19,8 @@ const PLAIN_HALF: [&str; 9] =
 /// from a site to the command line.
 const LATER: [(&str, &[&str]); 5] = [
     ("tap", &["model", "sampler", "pipeline", "train", "probe"]),
-    ("sampler", &["model", "pipeline", "train", "probe"]),
-    ("model", &["pipeline", "train", "probe"]),
+    ("model", &["sampler", "pipeline", "train", "probe"]),
+    ("sampler", &["pipeline", "train", "probe"]),
     ("pipeline", &["train", "probe"]),
     ("train", &["probe"]),
 ];

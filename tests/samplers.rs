@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 
 use clap::ValueEnum;
+use denoscope::model::python_json;
 use denoscope::sampler::{
     Ddim, Evaluation, LatentScale, NoiseSource, Prediction, Sampler, SamplerKind, Schedule,
     ScheduleError, SchedulerConfig, ddim_inversion, sample,
@@ -221,7 +222,7 @@ fn fields_left_out_have_the_defaults_of_the_sampler_that_runs() {
         "beta_schedule": "scaled_linear", "beta_start": 0.00085, "num_train_timesteps": 1000,
         "set_alpha_to_one": false, "skip_prk_steps": true, "steps_offset": 1,
         "trained_betas": null, "clip_sample": false }"#;
-    let config = SchedulerConfig::from_json(file).unwrap();
+    let config = SchedulerConfig::read(&python_json::from_slice(file).unwrap()).unwrap();
     let first = |kind: SamplerKind| kind.prepare(&config, 50).unwrap().course().evaluations()[0];
     assert_eq!(first(SamplerKind::Pndm).timestep, 981.0);
     assert_eq!(first(SamplerKind::Ddim).timestep, 981.0);
@@ -235,10 +236,11 @@ fn fields_left_out_have_the_defaults_of_the_sampler_that_runs() {
 fn numbers_that_only_python_writes_are_read() {
     let file = br#"{ "_class_name": "DPMSolverMultistepScheduler",
         "lambda_min_clipped": -Infinity, "note": "-Infinity \" NaN" }"#;
-    let config = SchedulerConfig::from_json(file).unwrap();
+    let config = SchedulerConfig::read(&python_json::from_slice(file).unwrap()).unwrap();
     assert_eq!(config.others["note"], "-Infinity \" NaN");
     assert!(SamplerKind::DpmSolver.prepare(&config, 10).is_ok());
-    let error = SchedulerConfig::from_json(br#"{ "beta_end": NaN }"#).unwrap_err();
+    let no_number = python_json::from_slice(br#"{ "beta_end": NaN }"#).unwrap();
+    let error = SchedulerConfig::read(&no_number).unwrap_err();
     assert!(matches!(error, ScheduleError::Json { .. }), "{error}");
 }
 

@@ -220,7 +220,7 @@ mod torch {
     use indicatif::DecimalBytes;
 
     use super::Finding;
-    use crate::model::checkpoint::{ModelError, ModelFiles};
+    use crate::cli::models::built_in_bytes;
     use crate::{LIBTORCH_VERSION, TCH_VERSION};
 
     pub(super) fn findings() -> Vec<Finding> {
@@ -305,18 +305,5 @@ mod torch {
                 "build from a checkout that has fixtures/shapes/, or name a model with --model DIR",
             ),
         }
-    }
-
-    /// Size of the three weight files.
-    fn built_in_bytes() -> Result<u64, ModelError> {
-        const PARTS: [(&str, &str); 3] = [
-            ("text_encoder", "model"),
-            ("unet", "diffusion_pytorch_model"),
-            ("vae", "diffusion_pytorch_model"),
-        ];
-        let bytes = |(part, stem)| -> Result<u64, ModelError> {
-            Ok(ModelFiles::BuiltIn.weights(part, stem)?.bytes().len() as u64)
-        };
-        PARTS.into_iter().map(bytes).sum()
     }
 }

@@ -7,7 +7,7 @@ use image::RgbImage;
 use tch::Tensor;
 
 use super::output::{OutputArgs, note, seed_value};
-use super::run_model::quoted;
+use super::run_model::{LoadArgs, quoted};
 use super::steps;
 use super::world::caption_image;
 use crate::figure::{
@@ -49,9 +49,11 @@ pub struct Args {
     /// Seed of scene and noise
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Model whose schedule it is: `shapes` (built in), or a folder in diffusers layout
-    #[arg(long, value_name = "shapes|DIR", default_value = "shapes")]
+    /// Model whose schedule it is: `shapes` (built in), a folder, a file or an id on the hub
+    #[arg(long, value_name = "shapes|DIR|FILE|ID", default_value = "shapes")]
     model: String,
+    #[command(flatten)]
+    load: LoadArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -63,8 +65,8 @@ const MOST_FRAMES: usize = 100;
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<u8> {
-    let file = ModelFiles::find(&args.model)?.read("scheduler/scheduler_config.json")?;
-    let config = SchedulerConfig::from_json(&file)?;
+    let files = ModelFiles::find(args.load.source(&args.model))?;
+    let config = SchedulerConfig::read(&files.scheduler()?)?;
     let schedule = Schedule::new(&config)?;
     let shown = timesteps(args.timesteps.as_deref(), schedule.len())?;
     let image = match &args.image {

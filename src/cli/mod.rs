@@ -13,6 +13,8 @@ mod failures;
 mod forward;
 #[cfg(feature = "torch")]
 mod generate;
+#[cfg(feature = "torch")]
+mod models;
 mod output;
 #[cfg(feature = "torch")]
 mod round_trip;
@@ -77,6 +79,9 @@ enum Command {
     /// List the places in a model that can be watched
     #[cfg(feature = "torch")]
     Sites(sites::Args),
+    /// List, inspect and fetch models
+    #[cfg(feature = "torch")]
+    Models(models::Args),
     /// Show how a prompt is tokenized
     #[cfg(feature = "torch")]
     Tokens(tokens::Args),
@@ -129,6 +134,8 @@ impl Cli {
             Command::Trace(args) => trace::run(args),
             #[cfg(feature = "torch")]
             Command::Sites(args) => sites::run(args),
+            #[cfg(feature = "torch")]
+            Command::Models(args) => models::run(args),
             #[cfg(feature = "torch")]
             Command::Tokens(args) => tokens::run(args),
             #[cfg(feature = "torch")]

@@ -61,7 +61,7 @@ fn open(name: &str) -> Result<(Vae, VaeConfig), ModelError> {
     let config: VaeConfig = files.json(file)?;
     config.check().map_err(|source| ModelError::Config { path: files.path(file), source })?;
     let weights = files.weights("vae", "diffusion_pytorch_model")?;
-    let store = Store::from_file(&weights, Kind::Float, Device::Cpu)?;
+    let store = Store::of(weights, Kind::Float, Device::Cpu);
     let vae = Vae::new(&store.root(&Default::default()), &config);
     store.finish()?;
     Ok((vae, config))

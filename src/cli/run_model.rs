@@ -8,22 +8,26 @@ use tch::{Cuda, Device, Kind};
 
 use super::output::{bar, seed_value};
 use crate::model::attention::AttentionKernel;
-use crate::model::checkpoint::{DiffusionModel, Placement};
+use crate::model::checkpoint::{DiffusionModel, ModelSource, Placement};
 use crate::model::conditioning::Framing;
+use crate::model::files::PredictionType;
 use crate::model::parameters::WeightFile;
 use crate::model::tokenizer::{LongPrompt, Tokens};
 use crate::pipeline::{Generation, Request, generate};
 use crate::run::{FileRecord, Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
-use crate::sampler::SamplerKind;
+use crate::sampler::{SamplerKind, SchedulerConfig};
 use crate::tap::Tap;
 
 /// Which model, and where it computes.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// `shapes` (built in), or a folder in diffusers layout
-    #[arg(long, value_name = "shapes|DIR", default_value = "shapes")]
+    /// `shapes` (built in), a folder in diffusers layout, a checkpoint in one .safetensors file,
+    /// or the id of a model on the hub that was fetched
+    #[arg(long, value_name = "shapes|DIR|FILE|ID", default_value = "shapes")]
     pub model: String,
+    #[command(flatten)]
+    pub load: LoadArgs,
     /// auto, cpu or cuda
     #[arg(long, default_value = "auto")]
     pub device: String,
@@ -33,6 +37,49 @@ pub struct ModelArgs {
     /// Attention kernel: explicit everywhere, or only where probabilities are watched
     #[arg(long, value_enum, default_value_t = AttentionKernel::Auto)]
     pub attention: AttentionKernel,
+}
+
+/// How a model's files are read.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub struct LoadArgs {
+    /// Take the weights of this variant, such as fp16 [default: the plain ones, or the only
+    /// variant]
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// Folder with vocab.json and merges.txt, which no single file holds [default: the model's, or
+    /// that of openai/clip-vit-large-patch14 in the hub's cache]
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: Option<PathBuf>,
+    /// What the denoiser was trained to predict [default: what its scheduler's config says; single
+    /// files: v for Stable Diffusion 2, epsilon for others]
+    #[arg(long, value_enum)]
+    pub prediction: Option<PredictionType>,
+}
+
+impl LoadArgs {
+    /// The model of this name, read so.
+    pub fn source(&self, name: &str) -> ModelSource {
+        ModelSource {
+            name: name.to_owned(),
+            variant: self.variant.clone(),
+            tokenizer: self.tokenizer.clone(),
+            prediction: self.prediction,
+        }
+    }
+
+    /// The options that are set, by their names.
+    fn options(&self) -> Vec<(&'static str, String)> {
+        let prediction =
+            self.prediction.and_then(|p| Some(p.to_possible_value()?.get_name().to_owned()));
+        let tokenizer = self.tokenizer.as_ref().map(|folder| folder.display().to_string());
+        let all = [
+            ("variant", self.variant.clone()),
+            ("tokenizer", tokenizer),
+            ("prediction", prediction),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
 }
 
 /// Kind of weights and activations.
@@ -85,7 +132,7 @@ impl ModelArgs {
             kind: self.dtype.kind(),
             kernel: self.attention,
         };
-        Ok(DiffusionModel::open(&self.model, placement)?)
+        Ok(DiffusionModel::open(self.load.source(&self.model), placement)?)
     }
 
     /// What the manifest says of the model.
@@ -101,7 +148,7 @@ impl ModelArgs {
                 AttentionKernel::Explicit => "explicit".to_owned(),
             },
         };
-        let weights = model.weights.iter().cloned().map(|file| FileRecord {
+        let weights = model.digests().into_iter().map(|file| FileRecord {
             path: file.path,
             bytes: file.bytes,
             sha256: file.sha256,
@@ -225,8 +272,10 @@ impl SampleArgs {
     }
 
     fn sampler(&self, model: &DiffusionModel) -> Result<SamplerKind> {
-        let own = || SamplerKind::of_config(&model.scheduler);
-        Ok(self.sampler.map_or_else(own, Ok)?)
+        match self.sampler {
+            Some(sampler) => Ok(sampler),
+            None => Ok(SamplerKind::of_config(&SchedulerConfig::read(&model.scheduler)?)?),
+        }
     }
 
     /// The request these arguments stand for.
@@ -339,6 +388,9 @@ impl SampleArgs {
         put("kind", kind.into());
         put("version", 1.into());
         put("model", model.model.clone().into());
+        for (name, value) in model.load.options() {
+            put(name, value.into());
+        }
         put("dtype", model.dtype.name().into());
         if let Some(prompt) = &self.prompt {
             put("prompt", prompt.clone().into());
@@ -382,6 +434,9 @@ impl SampleArgs {
             add(name, value);
         }
         add("model", model.model.clone());
+        for (name, value) in model.load.options() {
+            add(name, value);
+        }
         add("seed", self.seed.to_string());
         add("count", self.count.unwrap_or(1).to_string());
         add("steps", self.steps.to_string());

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::output::{Format, FormatArgs, line};
-use super::run_model::warn_of_cut;
+use super::run_model::{LoadArgs, warn_of_cut};
 use crate::model::checkpoint::{ModelFiles, read_tokenizer};
 use crate::model::tokenizer::{LongPrompt, Tokens};
 use crate::table::{self, TokenRow};
@@ -24,12 +24,14 @@ pub struct Args {
     /// The text to tokenize
     #[arg(long)]
     prompt: String,
-    /// `shapes` (built in), or a folder in diffusers layout
-    #[arg(long, value_name = "shapes|DIR", default_value = "shapes")]
+    /// `shapes` (built in), a folder, a file or an id on the hub
+    #[arg(long, value_name = "shapes|DIR|FILE|ID", default_value = "shapes")]
     model: String,
     /// What becomes of a prompt of more than 75 tokens
     #[arg(long, value_enum, default_value_t = LongPrompt::Truncate)]
     long_prompt: LongPrompt,
+    #[command(flatten)]
+    load: LoadArgs,
     /// json: the object; others: a table with a row a token
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
@@ -37,7 +39,8 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<u8> {
-    let tokenizer = read_tokenizer(&ModelFiles::find(&args.model)?)?;
+    let files = ModelFiles::find(args.load.source(&args.model))?;
+    let tokenizer = read_tokenizer(&files, "tokenizer")?;
     let tokens = tokenizer.encode_long(&args.prompt, args.long_prompt)?;
     warn_of_cut("prompt", &tokens);
     if args.format == Format::Json {

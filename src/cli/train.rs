@@ -9,9 +9,10 @@ use tch::Device;
 
 use super::output::{bar, note};
 use crate::model::checkpoint::ModelFiles;
-use crate::model::parameters::{Store, WeightFile};
+use crate::model::parameters::Store;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::vae::Vae;
+use crate::model::weights::Weights;
 use crate::sampler::Prediction;
 use crate::train::clip::{self, ClipObjective};
 use crate::train::denoiser::{self, DenoiserLoss, DenoiserObjective, Surroundings};
@@ -200,11 +201,11 @@ fn denoiser_objective(
     plan: &TrainingPlan,
     device: Device,
 ) -> Result<DenoiserObjective> {
-    let files = ModelFiles::Folder(args.out.clone());
+    let files = ModelFiles::folder(args.out.clone());
     let vae_config = files
         .json("vae/config.json")
         .context("the denoiser needs a trained autoencoder: run `probe train vae` first")?;
-    let store = Store::from_file(&files.weights("vae", WEIGHTS_STEM)?, tch::Kind::Float, device)?;
+    let store = Store::of(files.weights("vae", WEIGHTS_STEM)?, tch::Kind::Float, device);
     let vae = Vae::new(&store.root(&Default::default()), &vae_config);
     store.finish()?;
     let from = args.from.as_deref();
@@ -214,7 +215,7 @@ fn denoiser_objective(
         if !clip.is_file() {
             bail!("--from-clip needs a trained text tower: run `probe train clip` first");
         }
-        Some(WeightFile::open(&clip)?)
+        Some(Weights::open(&clip)?)
     } else {
         start(from, "text_encoder", "model")?
     };
@@ -249,13 +250,13 @@ fn denoiser_objective(
 }
 
 /// Weights of a part of the model that training goes on from.
-fn start(from: Option<&str>, part: &str, stem: &str) -> Result<Option<WeightFile>> {
+fn start(from: Option<&str>, part: &str, stem: &str) -> Result<Option<Weights>> {
     let weights = |name| Ok(ModelFiles::find(name)?.weights(part, stem)?);
     from.map(weights).transpose()
 }
 
 fn tokenizer() -> Result<Tokenizer> {
-    let files = ModelFiles::BuiltIn;
+    let files = ModelFiles::built_in();
     let read = |name| files.read(&format!("tokenizer/{name}"));
     let (vocab, merges) = (read("vocab.json")?, read("merges.txt")?);
     Ok(Tokenizer::new(&vocab, &merges, &read("tokenizer_config.json")?)?)
@@ -305,7 +306,7 @@ fn install(run: &Path, model: &Path, parts: &[&str]) -> Result<()> {
 /// Tokenizer files and the index that make the folder a model.
 fn write_frame(model: &Path) -> Result<()> {
     const INDEX: &str = include_str!("../../fixtures/scripts/shapes_model_index.json");
-    let files = ModelFiles::BuiltIn;
+    let files = ModelFiles::built_in();
     std::fs::create_dir_all(model.join("tokenizer"))?;
     for name in ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"] {
         let path = format!("tokenizer/{name}");

@@ -2,7 +2,6 @@
 
 use super::checkpoint::{ModelError, ModelFiles};
 use super::config::{ClipTextConfig, ModelIndex, UnetConfig, VaeConfig};
-use crate::sampler::SchedulerConfig;
 
 /// All configs of a folder.
 pub(super) struct Configs {
@@ -11,7 +10,6 @@ pub(super) struct Configs {
     pub vae: VaeConfig,
     pub text: ClipTextConfig,
     pub second_text: Option<ClipTextConfig>,
-    pub scheduler: SchedulerConfig,
 }
 
 impl Configs {
@@ -56,8 +54,7 @@ impl Configs {
         if let Some(second) = &second_text {
             second.check().map_err(config(SECOND_TEXT))?;
         }
-        let scheduler: SchedulerConfig = files.json("scheduler/scheduler_config.json")?;
-        let all = Self { index, unet, vae, text, second_text, scheduler };
+        let all = Self { index, unet, vae, text, second_text };
         all.agree()?;
         Ok(all)
     }

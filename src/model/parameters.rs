@@ -1,15 +1,17 @@
 //! Where a model's numbers come from: a checkpoint file (memory-mapped safetensors) or a
 //! fresh random start. A module asks for its tensors through a [`Scope`], by the names of a
-//! diffusers checkpoint, so there is no table of renamed keys.
+//! diffusers checkpoint; what has others is renamed where it is opened.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, SafeTensors};
-use tch::{Device, Kind, Tensor};
+use safetensors::Dtype;
+use tch::{Device, Kind, TchError, Tensor};
 
+pub use super::weights::WeightFile;
+use super::weights::{StoredTensor, Weights};
 use crate::site::{Axis, Site, SiteId, Sites};
 
 /// How a parameter starts when there is no checkpoint.
@@ -58,6 +60,11 @@ pub enum Mismatch {
         /// Name in the file.
         name: String,
     },
+    /// Numbers beyond what the wanted kind can hold.
+    TooLarge {
+        /// Name in the file.
+        name: String,
+    },
     /// In the file, but not in the architecture.
     Extra {
         /// Name in the file.
@@ -76,6 +83,9 @@ impl Display for Mismatch {
             }
             Mismatch::Dtype { name, got } => write!(f, "`{name}` has dtype {got}"),
             Mismatch::NotFinite { name } => write!(f, "`{name}` holds NaN or infinity"),
+            Mismatch::TooLarge { name } => {
+                write!(f, "`{name}` holds numbers beyond f16 (65504): use bf16 or f32")
+            }
             Mismatch::Extra { name } => write!(f, "extra `{name}`"),
         }
     }
@@ -105,6 +115,16 @@ pub enum WeightsError {
         /// What the reader said.
         problem: String,
     },
+    /// Something else under the name of safetensors.
+    #[error("{}: {found}; {remedy}", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The tensors do not fit the config.
     #[error(
         "{}: {} tensors do not fit the config beside it:\n  {}",
@@ -120,7 +140,7 @@ pub enum WeightsError {
     },
     /// libtorch refused.
     #[error("libtorch: {0}")]
-    Torch(#[from] tch::TchError),
+    Torch(#[from] TchError),
 }
 
 fn shorten(problems: &[Mismatch]) -> String {
@@ -209,95 +229,36 @@ fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     bytes
 }
 
-/// The bytes of a weight file: mapped from disk, or built into the program.
-pub enum WeightFile {
-    /// Mapped from this path.
-    Mapped(PathBuf, memmap2::Mmap),
-    /// Embedded, with a name for messages.
-    Embedded(PathBuf, &'static [u8]),
-}
-
-impl WeightFile {
-    /// Maps a safetensors file.
-    ///
-    /// # Errors
-    /// A file that cannot be opened.
-    pub fn open(path: &Path) -> Result<Self, WeightsError> {
-        let io = |source| WeightsError::Io { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(io)?;
-        // SAFETY: the map is read-only; a file that another process truncates while it is
-        // read is outside what a checkpoint reader can guard against (as for every
-        // memory-mapping loader).
-        #[allow(unsafe_code)]
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
-        Ok(Self::Mapped(path.to_owned(), map))
-    }
-
-    /// Where it is, for messages.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Mapped(path, _) | Self::Embedded(path, _) => path,
-        }
-    }
-
-    /// The whole content.
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Mapped(_, map) => map,
-            Self::Embedded(_, bytes) => bytes,
-        }
-    }
-
-    /// All tensors, as they are.
-    ///
-    /// # Errors
-    /// Not a whole safetensors file.
-    pub fn tensors(&self) -> Result<BTreeMap<String, Tensor>, WeightsError> {
-        let format =
-            |problem: String| WeightsError::Format { path: self.path().to_owned(), problem };
-        let file = SafeTensors::deserialize(self.bytes()).map_err(|e| format(e.to_string()))?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in file.tensors() {
-            let kind = kind_of(view.dtype())
-                .ok_or_else(|| format(format!("`{name}` has dtype {:?}", view.dtype())))?;
-            let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-            tensors.insert(name, Tensor::f_from_data_size(view.data(), &shape, kind)?);
-        }
-        Ok(tensors)
-    }
-}
-
-fn kind_of(dtype: Dtype) -> Option<Kind> {
-    Some(match dtype {
-        Dtype::F16 => Kind::Half,
-        Dtype::BF16 => Kind::BFloat16,
-        Dtype::F32 => Kind::Float,
-        Dtype::F64 => Kind::Double,
-        Dtype::I64 => Kind::Int64,
-        Dtype::I32 => Kind::Int,
-        Dtype::U8 => Kind::Uint8,
-        _ => return None,
-    })
-}
-
 /// Where a [`Scope`] takes its tensors from.
 pub struct Store {
-    source: Option<(PathBuf, RefCell<BTreeMap<String, Tensor>>)>,
+    source: Option<RefCell<Weights>>,
     kind: Kind,
     device: Device,
     trainable: bool,
+    reads_numbers: bool,
     taken: RefCell<BTreeMap<String, Tensor>>,
     problems: RefCell<Vec<Mismatch>>,
+    failure: RefCell<Option<TchError>>,
 }
 
 impl Store {
-    /// Weights of a checkpoint, cast to `kind` on `device`.
+    /// Weights of a checkpoint, cast to `kind` on `device` one by one as they are asked for.
+    pub fn of(weights: Weights, kind: Kind, device: Device) -> Self {
+        Self::new(Some(weights), kind, device, false)
+    }
+
+    /// Weights whose names, shapes and kinds are checked without reading a number: to find out
+    /// what is wrong with them, not to compute.
+    pub fn without_numbers(weights: Weights) -> Self {
+        Self { reads_numbers: false, ..Self::of(weights, Kind::Float, Device::Cpu) }
+    }
+
+    /// Weights of one file, cast to `kind` on `device`.
     ///
     /// # Errors
     /// Not a whole safetensors file.
     pub fn from_file(file: &WeightFile, kind: Kind, device: Device) -> Result<Self, WeightsError> {
-        let source = (file.path().to_owned(), RefCell::new(file.tensors()?));
-        Ok(Self::new(Some(source), kind, device, false))
+        Ok(Self::of(Weights::of(file.clone())?, kind, device))
     }
 
     /// Random weights to be trained, f32.
@@ -306,28 +267,20 @@ impl Store {
     }
 
     /// The weights of `start` to be trained further, f32; fresh ones if there is none.
-    ///
-    /// # Errors
-    /// Not a whole safetensors file.
-    pub fn trainable(start: Option<&WeightFile>, device: Device) -> Result<Self, WeightsError> {
-        let Some(file) = start else { return Ok(Self::fresh(device)) };
-        let source = (file.path().to_owned(), RefCell::new(file.tensors()?));
-        Ok(Self::new(Some(source), Kind::Float, device, true))
+    pub fn trainable(start: Option<&Weights>, device: Device) -> Self {
+        Self::new(start.cloned(), Kind::Float, device, true)
     }
 
-    fn new(
-        source: Option<(PathBuf, RefCell<BTreeMap<String, Tensor>>)>,
-        kind: Kind,
-        device: Device,
-        trainable: bool,
-    ) -> Self {
+    fn new(source: Option<Weights>, kind: Kind, device: Device, trainable: bool) -> Self {
         Self {
-            source,
+            source: source.map(RefCell::new),
             kind,
             device,
             trainable,
+            reads_numbers: true,
             taken: RefCell::default(),
             problems: RefCell::default(),
+            failure: RefCell::default(),
         }
     }
 
@@ -339,28 +292,30 @@ impl Store {
     /// Leaves out tensors of the file that the architecture has no use for (buffers that
     /// older versions saved).
     pub fn ignore_extra(&self, is_buffer: impl Fn(&str) -> bool) {
-        if let Some((_, tensors)) = &self.source {
-            tensors.borrow_mut().retain(|name, _| !is_buffer(name));
+        if let Some(weights) = &self.source {
+            weights.borrow_mut().retain(|name| !is_buffer(name));
         }
     }
 
     /// True if the checkpoint has a tensor whose name starts so.
     pub fn has(&self, prefix: &str) -> bool {
-        let starts = |name: &String| name.starts_with(prefix);
-        self.source.as_ref().is_some_and(|(_, tensors)| tensors.borrow().keys().any(starts))
+        self.source.as_ref().is_some_and(|weights| weights.borrow().has(prefix))
     }
 
     /// What was taken.
     ///
     /// # Errors
-    /// Everything missing, extra or of another shape, in one list.
+    /// Everything missing, extra or of another shape, in one list; libtorch's own errors.
     pub fn finish(self) -> Result<Parameters, WeightsError> {
+        if let Some(failure) = self.failure.into_inner() {
+            return Err(failure.into());
+        }
         let mut problems = self.problems.into_inner();
-        if let Some((path, rest)) = self.source {
-            let extra = rest.into_inner().into_keys();
-            problems.extend(extra.map(|name| Mismatch::Extra { name }));
+        if let Some(rest) = self.source.map(RefCell::into_inner) {
+            let extra = rest.iter().map(|(name, _)| Mismatch::Extra { name: name.clone() });
+            problems.extend(extra);
             if !problems.is_empty() {
-                return Err(WeightsError::Mismatch { path, problems });
+                return Err(WeightsError::Mismatch { path: rest.path().to_owned(), problems });
             }
         }
         Ok(Parameters(self.taken.into_inner()))
@@ -368,7 +323,7 @@ impl Store {
 
     fn take(&self, name: String, shape: &[i64], init: Init) -> Tensor {
         let tensor = match &self.source {
-            Some((_, tensors)) => self.checked(tensors.borrow_mut().remove(&name), &name, shape),
+            Some(weights) => self.checked(&mut weights.borrow_mut(), &name, shape),
             None => initial(init, shape, self.device),
         };
         let tensor = if self.trainable { tensor.set_requires_grad(true) } else { tensor };
@@ -376,27 +331,57 @@ impl Store {
         tensor
     }
 
-    fn checked(&self, found: Option<Tensor>, name: &str, shape: &[i64]) -> Tensor {
+    fn checked(&self, weights: &mut Weights, name: &str, shape: &[i64]) -> Tensor {
         let name = name.to_owned();
-        let problem = match found {
+        let problem = match weights.remove(&name) {
             None => Mismatch::Missing { name, expected: shape.to_vec() },
-            Some(t) if t.size() != shape => {
-                Mismatch::Shape { name, expected: shape.to_vec(), got: t.size() }
+            Some(stored) if stored.shape() != shape => {
+                Mismatch::Shape { name, expected: shape.to_vec(), got: stored.shape() }
             }
-            Some(t) if !t.is_floating_point() => {
-                Mismatch::Dtype { name, got: format!("{:?}", t.kind()) }
+            Some(stored) if !stored.is_floating_point() => {
+                Mismatch::Dtype { name, got: stored.dtype() }
             }
-            Some(t) => {
-                // The sum is finite only if every element is (up to overflow, which f64
-                // rules out for f32 input); it reads the tensor once.
-                if t.sum(Kind::Double).double_value(&[]).is_finite() {
-                    return t.to_device(self.device).to_kind(self.kind);
+            Some(_) if !self.reads_numbers => return self.stand_in(shape),
+            Some(stored) => match self.cast(weights, &stored, name) {
+                Ok(Ok(tensor)) => return tensor,
+                Ok(Err(problem)) => problem,
+                Err(failure) => {
+                    self.failure.borrow_mut().get_or_insert(failure);
+                    return self.stand_in(shape);
                 }
-                Mismatch::NotFinite { name }
-            }
+            },
         };
         self.problems.borrow_mut().push(problem);
-        Tensor::zeros(shape, (self.kind, self.device))
+        self.stand_in(shape)
+    }
+
+    /// The tensor in the wanted kind on the wanted device, if all its numbers are finite there.
+    fn cast(
+        &self,
+        weights: &Weights,
+        stored: &StoredTensor,
+        name: String,
+    ) -> Result<Result<Tensor, Mismatch>, TchError> {
+        if !weights.is_finite(stored) {
+            return Ok(Err(Mismatch::NotFinite { name }));
+        }
+        let Some(tensor) = weights.read(stored)? else {
+            return Ok(Err(Mismatch::Dtype { name, got: stored.dtype() }));
+        };
+        let narrows = self.kind == Kind::Half && tensor.kind() != Kind::Half;
+        let tensor = tensor.f_to_device(self.device)?.f_to_kind(self.kind)?;
+        // The sum is finite only if every number is, since f64 holds any sum of them.
+        if narrows && !tensor.f_sum(Kind::Double)?.double_value(&[]).is_finite() {
+            return Ok(Err(Mismatch::TooLarge { name }));
+        }
+        Ok(Ok(tensor))
+    }
+
+    /// What a module gets in place of a tensor that is not right, so that all that is wrong can
+    /// be found at once: one number seen as many, which takes no memory whatever a config asks.
+    fn stand_in(&self, shape: &[i64]) -> Tensor {
+        let zero = Tensor::zeros([1], (self.kind, self.device));
+        zero.f_expand(shape, false).unwrap_or(zero)
     }
 }
 

@@ -154,15 +154,13 @@ impl Defaults {
 }
 
 impl SchedulerConfig {
-    /// Reads the file as Python's `json` writes it: unlike JSON, with `Infinity`, `-Infinity`
-    /// and `NaN`.
+    /// Takes the fields of a model's `scheduler_config.json`; what JSON has no number for is a
+    /// string there, such as `-Infinity`.
     ///
     /// # Errors
-    /// No JSON, or a field of another type than it should have.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, ScheduleError> {
-        let text = String::from_utf8_lossy(bytes);
-        serde_json::from_str(&quote_non_finite(&text))
-            .map_err(|e| ScheduleError::Json { problem: e.to_string() })
+    /// A field of another type than it should have.
+    pub fn read(fields: &Value) -> Result<Self, ScheduleError> {
+        Self::deserialize(fields).map_err(|e| ScheduleError::Json { problem: e.to_string() })
     }
 
     /// How β runs, in words, such as `0.00085 to 0.012, ScaledLinear`.
@@ -222,30 +220,4 @@ impl SchedulerConfig {
     ) -> ScheduleError {
         ScheduleError::Field { field, found: found.to_string(), needed: needed.into() }
     }
-}
-
-/// Puts quotes around numbers that JSON has no word for; strings stay as they are.
-fn quote_non_finite(text: &str) -> String {
-    const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
-    let mut quoted = String::with_capacity(text.len());
-    let (mut rest, mut within_string) = (text, false);
-    while let Some(first) = rest.chars().next() {
-        let word = WORDS.into_iter().find(|word| !within_string && rest.starts_with(word));
-        let length = match word {
-            Some(word) => {
-                quoted.extend(["\"", word, "\""]);
-                word.len()
-            }
-            None => {
-                let escape = within_string && first == '\\';
-                let length: usize =
-                    rest.chars().take(1 + usize::from(escape)).map(char::len_utf8).sum();
-                within_string ^= first == '"';
-                quoted.push_str(&rest[..length]);
-                length
-            }
-        };
-        rest = &rest[length..];
-    }
-    quoted
 }

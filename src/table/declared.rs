@@ -268,6 +268,37 @@ table! {
 }
 
 table! {
+    /// A model that `--model` can name: what `probe models list` prints.
+    ModelRow, "models", version 1;
+    /// Its name.
+    model: String, "", ANY;
+    /// `built in`, or the folder in the hub's cache.
+    place: String, "", ANY;
+    /// Size of its files.
+    megabytes: f64, "10⁶ bytes", NOT_NEGATIVE;
+}
+
+table! {
+    /// What a checkpoint holds: what `probe models inspect` prints. One row for the model, one a
+    /// part, one for each thing that is wrong.
+    ModelCheckRow, "model_check", version 1;
+    /// The model, a part (`unet`), or a tensor (`unet: conv_in.weight`).
+    subject: String, "", ANY;
+    /// `whole`; of tensors `missing`, `extra`, `shape`, `dtype`, `not finite`; `error`.
+    state: String, "", ANY;
+    /// Numbers in the weights.
+    parameters: Option<u64>, "", NOT_NEGATIVE;
+    /// Kinds of these numbers in the files.
+    dtype: Option<String>, "", ANY;
+    /// Bytes they take there.
+    megabytes: Option<f64>, "10⁶ bytes", NOT_NEGATIVE;
+    /// What the config asks for.
+    expected: Option<String>, "", ANY;
+    /// What is there: the family of architectures, tensors, a shape, an error.
+    found: Option<String>, "", ANY;
+}
+
+table! {
     /// What a trace would record at one site: what `probe trace --dry-run` prints.
     TracePlanRow, "trace_plan", version 1;
     /// Name of the site.
@@ -344,7 +375,7 @@ table! {
 }
 
 /// Every table there is.
-static DECLARATIONS: [TableDeclaration; 14] = [
+static DECLARATIONS: [TableDeclaration; 16] = [
     AttentionRow::TABLE,
     AlignmentRow::TABLE,
     TokenRow::TABLE,
@@ -355,6 +386,8 @@ static DECLARATIONS: [TableDeclaration; 14] = [
     ImageRow::TABLE,
     SchemaRow::TABLE,
     SiteRow::TABLE,
+    ModelRow::TABLE,
+    ModelCheckRow::TABLE,
     TracePlanRow::TABLE,
     DoctorRow::TABLE,
     CalibrationRow::TABLE,

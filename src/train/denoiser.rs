@@ -15,10 +15,11 @@ use super::{Objective, TrainError, TrainingPlan, export_part, mix};
 use crate::model::attention::AttentionKernel;
 use crate::model::clip::TextEncoder;
 use crate::model::config::{ClipTextConfig, PerBlock, UnetConfig, VaeConfig};
-use crate::model::parameters::{Parameters, Store, WeightFile};
+use crate::model::parameters::{Parameters, Store};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::unet::Unet;
 use crate::model::vae::Vae;
+use crate::model::weights::Weights;
 use crate::pipeline::{from_images, to_images};
 use crate::sampler::{
     NoiseSource, Prediction, SamplerKind, Schedule, SchedulerConfig, add_noise, guided, sample,
@@ -112,9 +113,9 @@ pub struct Surroundings {
     /// The text encoder's config.
     pub text_config: ClipTextConfig,
     /// Trained weights to go on from, the denoiser's.
-    pub unet_start: Option<WeightFile>,
+    pub unet_start: Option<Weights>,
     /// Trained weights to go on from, the text encoder's (or a whole CLIP's).
-    pub text_start: Option<WeightFile>,
+    pub text_start: Option<Weights>,
 }
 
 /// Trains denoiser and text encoder together.
@@ -158,7 +159,7 @@ impl DenoiserObjective {
     ) -> Result<Self, TrainError> {
         tch::manual_seed(plan.seed as i64);
         let sites = RefCell::default();
-        let store = Store::trainable(around.unet_start.as_ref(), device)?;
+        let store = Store::trainable(around.unet_start.as_ref(), device);
         let unet = Unet::new(&store.root(&sites), &unet_config, AttentionKernel::Auto);
         let unet_parameters = store.finish()?;
         let (text, text_parameters) = text_encoder(&around, device)?;
@@ -238,7 +239,7 @@ fn text_encoder(
     device: Device,
 ) -> Result<(TextEncoder, Parameters), TrainError> {
     let sites = RefCell::default();
-    let store = Store::trainable(around.text_start.as_ref(), device)?;
+    let store = Store::trainable(around.text_start.as_ref(), device);
     store.ignore_extra(|name| !name.starts_with("text_model."));
     let text = TextEncoder::new(&store.root(&sites).at("text_model", "text"), &around.text_config);
     Ok((text, store.finish()?))

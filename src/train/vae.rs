@@ -10,8 +10,9 @@ use tch::{Device, Kind, Tensor};
 use super::scenes::{Scenes, contact_sheet};
 use super::{Objective, TrainError, TrainingPlan, export_part};
 use crate::model::config::VaeConfig;
-use crate::model::parameters::{Parameters, Store, WeightFile};
+use crate::model::parameters::{Parameters, Store};
 use crate::model::vae::Vae;
+use crate::model::weights::Weights;
 use crate::pipeline::{from_images, to_images};
 use crate::tap::Cx;
 use crate::world::Mix;
@@ -82,14 +83,14 @@ impl VaeObjective {
     /// Weights to start from that do not fit the config.
     pub fn new(
         config: VaeConfig,
-        start: Option<&WeightFile>,
+        start: Option<&Weights>,
         weights: VaeLoss,
         mix: Mix,
         plan: &TrainingPlan,
         device: Device,
     ) -> Result<Self, TrainError> {
         tch::manual_seed(plan.seed as i64);
-        let store = Store::trainable(start, device)?;
+        let store = Store::trainable(start, device);
         let sites = RefCell::default();
         let vae = Vae::new(&store.root(&sites), &config);
         let parameters = store.finish()?;
