@@ -93,7 +93,8 @@ pub fn run(mut args: Args) -> Result<u8> {
     Ok(0)
 }
 
-/// Scores many prompts of the world, and prints one number with its interval and control.
+/// Scores many prompts of the world, and prints a number for each role that words have, with its
+/// interval and controls.
 fn run_world(args: &Args, count: u64) -> Result<u8> {
     let model = args.model.open()?;
     let mix = Mix::from_weights([(Category::TwoObjects, 1.0), (Category::Relation, 1.0)])?;
@@ -135,7 +136,9 @@ fn run_world(args: &Args, count: u64) -> Result<u8> {
     write_parquet::<AlignmentRow>(&mut table, &folder.path("tables/alignment.parquet")?)?;
     let at = folder.finish(manifest)?;
     match args.output.format.format {
-        Format::Table => line(&report::world_sentence(&rows, count))?,
+        Format::Table => {
+            report::world_sentences(&rows, count).iter().try_for_each(|text| line(text))?;
+        }
         _ => args.output.format.print(&table)?,
     }
     note(&format!("scores: {}", at.join("tables/alignment.parquet").display()));
