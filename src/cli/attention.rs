@@ -94,7 +94,8 @@ pub fn run(mut args: Args) -> Result<u8> {
     Ok(0)
 }
 
-/// Scores many prompts of the world, and prints one number with its interval and control.
+/// Scores many prompts of the world, and prints a number for each role that words have, with its
+/// interval and controls.
 fn run_world(mut args: Args, count: u64) -> Result<u8> {
     let model = args.model.open()?;
     args.sample.settle(&model)?;
@@ -137,7 +138,9 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
     write_parquet::<AlignmentRow>(&mut table, &folder.path("tables/alignment.parquet")?)?;
     let at = folder.finish(manifest)?;
     match args.output.format.format {
-        Format::Table => line(&report::world_sentence(&rows, count))?,
+        Format::Table => {
+            report::world_sentences(&rows, count).iter().try_for_each(|text| line(text))?;
+        }
         _ => args.output.format.print(&table)?,
     }
     note(&format!("scores: {}", at.join("tables/alignment.parquet").display()));

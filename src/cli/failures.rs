@@ -38,8 +38,8 @@ pub struct Args {
     /// Prompts of each category
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     count: u64,
-    /// Categories, all if none is given: one-object, two-objects, relation, count, word, hand
-    #[arg(long = "category", value_name = "NAME", value_parser = category)]
+    /// Categories, all if none is given
+    #[arg(long = "category", value_name = "NAME", value_parser = super::world::category_parser())]
     categories: Vec<Category>,
     /// Seed of prompts and noise
     #[arg(long, value_name = "N", default_value_t = 1_000_003)]
@@ -53,12 +53,6 @@ pub struct Args {
     /// Images generated at once
     #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=1024))]
     batch: u64,
-}
-
-fn category(name: &str) -> Result<Category, String> {
-    let names: Vec<_> = Category::ALL.iter().map(|c| c.name()).collect();
-    let found = Category::ALL.iter().copied().find(|c| c.name() == name);
-    found.ok_or_else(|| format!("choose from {}", names.join(", ")))
 }
 
 /// One judged image.

@@ -1,5 +1,6 @@
 //! `probe train`: the parts of the built-in model.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::train::clip::{self, ClipObjective};
 use crate::train::denoiser::{self, DenoiserLoss, DenoiserObjective, Surroundings};
 use crate::train::vae::{self, VaeLoss, VaeObjective};
 use crate::train::{Objective, StepReport, TrainingPlan, train};
-use crate::world::Mix;
+use crate::world::{Category, Mix};
 
 const EXAMPLES: &str = "\
 The autoencoder comes first, then the denoiser with its text encoder, into one folder:
@@ -63,6 +64,10 @@ pub struct Args {
     /// Device: auto, cpu or cuda
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Shares of the captions' categories, as one-object=1,relation=3 (others: none) [default: the
+    /// mix of `probe world`]
+    #[arg(long, value_name = "CATEGORY=WEIGHT", value_delimiter = ',', value_parser = weight)]
+    mix: Vec<(Category, f64)>,
     /// What the denoiser predicts
     #[arg(long, value_enum, default_value_t = Target::V)]
     predict: Target,
@@ -166,7 +171,7 @@ pub fn run(args: Args) -> Result<u8> {
         Part::Vae => {
             let config = vae::shapes_config();
             let start = start(args.from.as_deref(), "vae", WEIGHTS_STEM)?;
-            let (loss, mix) = (VaeLoss::default(), Mix::training());
+            let (loss, mix) = (VaeLoss::default(), mix(&args.mix)?);
             let mut objective =
                 VaeObjective::new(config, start.as_ref(), loss, mix, &plan, device)?;
             train_with_bar(&mut objective, &plan, &run_folder)?;
@@ -180,7 +185,7 @@ pub fn run(args: Args) -> Result<u8> {
             let (ids, end) = vocabulary(&tokenizer)?;
             let text = clip::shapes_text_config(ids, tokenizer.max_length() as i64, end);
             let configs = (text, clip::shapes_vision_config());
-            let mix = Mix::training();
+            let mix = mix(&args.mix)?;
             let mut objective = ClipObjective::new(configs, tokenizer, mix, &plan, device)?;
             train_with_bar(&mut objective, &plan, &run_folder)?;
             install(&run_folder, &args.out, &["clip"])?;
@@ -240,13 +245,32 @@ fn denoiser_objective(
     let objective = DenoiserObjective::new(
         (unet_config, denoiser::shapes_schedule(prediction)),
         around,
-        (loss, Mix::training()),
+        (loss, mix(&args.mix)?),
         plan,
         device,
         &mut |done, _| bar.set_position(done as u64),
     )?;
     bar.finish_and_clear();
     Ok(objective)
+}
+
+/// `relation=3`.
+fn weight(text: &str) -> Result<(Category, f64)> {
+    let (name, weight) = text.split_once('=').context("write CATEGORY=WEIGHT, as relation=3")?;
+    let number = weight.parse().with_context(|| format!("`{weight}` is not a number"))?;
+    Ok((name.parse()?, number))
+}
+
+/// The mix asked for, or the one that the built-in model starts on.
+fn mix(weights: &[(Category, f64)]) -> Result<Mix> {
+    if weights.is_empty() {
+        return Ok(Mix::training());
+    }
+    let shares: BTreeMap<Category, f64> = weights.iter().copied().collect();
+    if shares.len() < weights.len() {
+        bail!("--mix names a category twice");
+    }
+    Mix::from_weights(shares).context("--mix")
 }
 
 /// Weights of a part of the model that training goes on from.

@@ -1,6 +1,7 @@
 //! Draws scenes with their captions.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -35,6 +36,19 @@ pub enum Category {
     Hand,
 }
 
+/// A word that names no category.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no category; choose from {names}", names = Category::names().join(", "))]
+pub struct UnknownCategory(String);
+
+impl FromStr for Category {
+    type Err = UnknownCategory;
+    fn from_str(name: &str) -> Result<Category, UnknownCategory> {
+        let found = Category::ALL.iter().copied().find(|c| c.name() == name);
+        found.ok_or_else(|| UnknownCategory(name.to_owned()))
+    }
+}
+
 impl Category {
     /// All categories.
     pub const ALL: &'static [Category] = &[
@@ -45,6 +59,10 @@ impl Category {
         Category::Word,
         Category::Hand,
     ];
+
+    fn names() -> Vec<&'static str> {
+        Category::ALL.iter().map(|c| c.name()).collect()
+    }
 
     /// The name used in specs, tables and on the command line.
     pub const fn name(self) -> &'static str {

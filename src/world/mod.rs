@@ -31,7 +31,7 @@ pub use expectation::{
     BackgroundPhrase, Expectations, FingersPhrase, LightPhrase, Mismatch, ObjectPhrase,
     RelationPhrase, Role, Word, WrittenPhrase,
 };
-pub use generate::{Category, Generator, Mix, MixError, Sample};
+pub use generate::{Category, Generator, Mix, MixError, Sample, UnknownCategory};
 pub use lexicon::vocabulary;
 pub use parse::{MAX_FINGERS, MAX_LETTERS, MAX_WORDS, ParseError, UnknownWord, parse};
 pub use render::{masks, render};

@@ -74,11 +74,10 @@ fn split_parser() -> impl TypedValueParser<Value = Split> {
         .map(|name| Split::ALL.iter().copied().find(|s| s.name() == name).unwrap_or(Split::Train))
 }
 
-fn category_parser() -> impl TypedValueParser<Value = Category> {
+/// Reads a category of scenes; shells complete its names.
+pub(super) fn category_parser() -> impl TypedValueParser<Value = Category> {
     let names = Category::ALL.iter().map(|category| category.name());
-    PossibleValuesParser::new(names).map(|name| {
-        Category::ALL.iter().copied().find(|c| c.name() == name).unwrap_or(Category::OneObject)
-    })
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Category>())
 }
 
 const CAPTION_COUNT: u64 = 1;

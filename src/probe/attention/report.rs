@@ -1,5 +1,7 @@
 //! The report of an attention run, and its findings in sentences.
 
+use std::collections::BTreeSet;
+
 use super::score::{OTHER_IMAGES, PERMUTED_WORDS, Scored, mean_auroc, object_name};
 use super::{AttentionRun, Detail, Level, ObjectWord, WordMaps, figures};
 use crate::figure::{ColorMap, Figure, FigureError, WIDE, encode_png};
@@ -105,23 +107,36 @@ pub fn findings(run: &AttentionRun, rows: &[AlignmentRow]) -> Vec<WordFinding> {
     run.object_words().iter().map(finding).collect()
 }
 
-/// The score of many prompts in words.
-pub fn world_sentence(rows: &[AlignmentRow], prompts: u64) -> String {
-    let mean =
-        |control: Option<&str>| mean_auroc(rows.iter().filter(|r| r.control.as_deref() == control));
-    let Some(own) = mean(None) else {
-        return format!("no score: the judge found none of the objects of {prompts} prompts");
+/// The scores of many prompts in words: a sentence for each role that words have, then what they
+/// rest on.
+pub fn world_sentences(rows: &[AlignmentRow], prompts: u64) -> Vec<String> {
+    let roles: BTreeSet<&str> = rows.iter().map(|r| r.role.as_str()).collect();
+    let score = |role: &str, control: Option<&str>| {
+        mean_auroc(rows.iter().filter(|r| r.role == role && r.control.as_deref() == control))
     };
-    let control = |name: &str| mean(Some(name)).map_or_else(|| "none".to_owned(), |c| number(&c));
-    format!(
-        "words on their objects: AUROC {}; controls: other objects' words {}, objects of \
-         other images {}; {} of {prompts} images have an object to score; 95 % t intervals over \
-         images",
-        number(&own),
-        control(PERMUTED_WORDS),
-        control(OTHER_IMAGES),
-        own.images
-    )
+    let control = |role: &str, name: &str| {
+        score(role, Some(name)).map_or_else(|| "none".to_owned(), |scored| number(&scored))
+    };
+    let sentence = |role: &str| {
+        Some(format!(
+            "{role} words on their objects: AUROC {}; controls: other objects' words {}, objects \
+             of other images {}",
+            number(&score(role, None)?),
+            control(role, PERMUTED_WORDS),
+            control(role, OTHER_IMAGES),
+        ))
+    };
+    let mut sentences: Vec<String> = roles.into_iter().filter_map(sentence).collect();
+    let Some(all) = mean_auroc(rows.iter().filter(|r| r.control.is_none())) else {
+        return vec![format!("no score: the judge found none of the objects of {prompts} prompts")];
+    };
+    sentences.push(format!(
+        "{} of {prompts} images have an object to score; 95 % t intervals over images; chance is \
+         0.5, where objects of other images should lie; a word that attends to its own object \
+         attends away from the others",
+        all.images
+    ));
+    sentences
 }
 
 /// A figure and its file name without ending.
