@@ -15,6 +15,7 @@ use denoscope::model::config::{ClipTextConfig, ClipVisionConfig, PerBlock, UnetC
 use denoscope::model::parameters::{Parameters, Store, WeightFile};
 use denoscope::model::tokenizer::Tokenizer;
 use denoscope::model::vae::Vae;
+use denoscope::model::weights::Weights;
 use denoscope::sampler::Prediction;
 use denoscope::train::clip::{ClipObjective, shapes_text_config, shapes_vision_config};
 use denoscope::train::denoiser::{
@@ -471,14 +472,14 @@ fn training_goes_on_from_trained_weights() {
     let plan = TrainingPlan { preview_every: 1000, ..plan(3, 3) };
     let folder = TempDir::new().unwrap();
     run(&mut vae_objective(&plan, 8), &plan, folder.path()).1.unwrap();
-    let file =
-        WeightFile::open(&folder.path().join("vae/diffusion_pytorch_model.safetensors")).unwrap();
+    let path = folder.path().join("vae/diffusion_pytorch_model.safetensors");
+    let trained = Weights::open(&path).unwrap();
     let continued = |config: VaeConfig| {
         let (loss, mix) = (VaeLoss::default(), Mix::training());
-        VaeObjective::new(config, Some(&file), loss, mix, &plan, Device::Cpu)
+        VaeObjective::new(config, Some(&trained), loss, mix, &plan, Device::Cpu)
     };
     let further = continued(vae_config(8)).unwrap();
-    let stored = file.tensors().unwrap();
+    let stored = WeightFile::open(&path).unwrap().tensors().unwrap();
     for (name, tensor) in further.parameters().iter() {
         assert_eq!(*tensor, stored[name].to_kind(Kind::Float), "{name}");
         assert!(tensor.requires_grad(), "{name}");

@@ -224,8 +224,9 @@ fn matching_tokenizer(
         return Ok(tokenizer);
     }
     Err(ModelError::Disagree(format!(
-        "{} gives ids up to {} and {} tokens a prompt, its text encoder takes ids below {} and {} \
-         tokens: these parts belong to different models",
+        "{} gives ids up to {} and {} tokens a prompt, its text encoder takes ids below {} \
+         (vocab_size) and {} tokens (max_position_embeddings): these parts belong to different \
+         models",
         files.path(part).display(),
         tokenizer.largest_id(),
         tokenizer.max_length(),

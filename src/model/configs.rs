@@ -26,11 +26,7 @@ impl Configs {
             let path = files.path(file);
             move |source| ModelError::Config { path, source }
         };
-        let index = match files.json::<ModelIndex>("model_index.json") {
-            Err(ModelError::MissingFile { .. }) => ModelIndex::default(),
-            other => other?,
-        };
-        index.check().map_err(config("model_index.json"))?;
+        let index = files.index()?;
         let unet: UnetConfig = match files.json(UNET) {
             Err(ModelError::MissingFile { .. }) if files.read(TRANSFORMER).is_ok() => {
                 return Err(ModelError::Disagree(format!(

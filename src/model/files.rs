@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::config::ModelIndex;
 use super::error::ModelError;
 use super::hub;
 use super::parameters::WeightsError;
@@ -106,9 +107,7 @@ impl ModelFiles {
         let source = source.into();
         let place = Self::place(&source)?;
         let files = Self { place, source };
-        if matches!(files.place, Place::Folder(_)) {
-            files.check_kind()?;
-        }
+        files.index()?;
         Ok(files)
     }
 
@@ -140,25 +139,18 @@ impl ModelFiles {
         })
     }
 
-    /// Refuses pipelines without a U-Net by their name.
-    fn check_kind(&self) -> Result<(), ModelError> {
+    /// What the whole folder says of itself, checked; it may say nothing.
+    ///
+    /// # Errors
+    /// A pipeline of another family; a file that is no JSON.
+    pub fn index(&self) -> Result<ModelIndex, ModelError> {
         const INDEX: &str = "model_index.json";
-        if !self.path(INDEX).is_file() {
-            return Ok(());
-        }
-        let index: Value = self.json(INDEX)?;
-        // A part that a pipeline goes without is [null, null].
-        let has =
-            |part: &str| index.get(part).is_some_and(|part| part.get(0) != Some(&Value::Null));
-        if has("unet") && (has("text_encoder") || index.get("text_encoder").is_none()) {
-            return Ok(());
-        }
-        let class = index.get("_class_name").and_then(Value::as_str).unwrap_or("without a class");
-        Err(ModelError::Unsupported {
-            path: self.path(INDEX),
-            found: format!("a pipeline of the kind {class}"),
-            reads: SingleFile::READS,
-        })
+        let index = match self.json::<ModelIndex>(INDEX) {
+            Err(ModelError::MissingFile { .. }) => ModelIndex::default(),
+            other => other?,
+        };
+        index.check().map_err(|source| ModelError::Config { path: self.path(INDEX), source })?;
+        Ok(index)
     }
 
     /// Where a file is, for messages.

@@ -225,14 +225,16 @@ impl Tokenizer {
             vocab.get(token).copied().ok_or_else(|| in_file("vocab.json", missing()))
         };
         let (start, end) = (id(Self::START)?, id(Self::END)?);
-        let pad = id(config.pad_token.as_ref().map_or(Self::END, TokenText::text))?;
+        let pad = config.pad_token.as_ref().map_or(Self::END, TokenText::text);
+        let no_pad = || in_file(CONFIG, format!("pad_token `{pad}` is none of vocab.json"));
+        let pad = vocab.get(pad).copied().ok_or_else(no_pad)?;
         let largest_id = vocab.values().max().copied().unwrap_or_default().into();
         let bpe = BPE::builder()
             .vocab_and_merges(vocab.into_iter().collect::<Vocab>(), merges)
             .unk_token(Self::END.into())
             .end_of_word_suffix(Self::WORD_END.into())
             .build()
-            .map_err(|e| in_file("merges.txt", e))?;
+            .map_err(|e| in_file("vocab.json and merges.txt disagree", e))?;
         let inner = assemble(bpe, (start, end)).map_err(|e| in_file(CONFIG, e))?;
         // Some configs say 10³⁰ where they mean "no limit"; CLIP has 77 positions.
         let length = if config.model_max_length > 1 << 20 {

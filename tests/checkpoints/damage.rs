@@ -230,7 +230,7 @@ proptest! {
         let path = folder.path().join(file);
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, damaged(&bytes, &changes, keep, false)).unwrap();
-        match read_tokenizer(&ModelFiles::folder(folder.path().to_owned())) {
+        match read_tokenizer(&ModelFiles::folder(folder.path().to_owned()), "tokenizer") {
             Ok(tokenizer) => drop(tokenizer.encode("a photo of a réd ball 😀 ")),
             Err(error) => names(&error.to_string(), file),
         }

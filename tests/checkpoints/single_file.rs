@@ -6,7 +6,7 @@ use std::path::Path;
 
 use denoscope::model::attention::AttentionKernel;
 use denoscope::model::checkpoint::{DiffusionModel, ModelFiles, ModelSource, Placement};
-use denoscope::model::clip::TextEncoder;
+use denoscope::model::clip::{ProjectedTextEncoder, TextEncoder};
 use denoscope::model::files::PredictionType;
 use denoscope::model::parameters::{Parameters, Store};
 use denoscope::model::unet::Unet;
@@ -139,6 +139,7 @@ fn random(files: &ModelFiles, part: &str) -> Parameters {
     match part {
         "unet" => drop(Unet::new(&root, &files.json(&config).unwrap(), AttentionKernel::Auto)),
         "vae" => drop(Vae::new(&root, &files.json(&config).unwrap())),
+        "text_encoder_2" => drop(ProjectedTextEncoder::new(&root, &files.json(&config).unwrap())),
         _ => drop(TextEncoder::new(&root.below("text_model"), &files.json(&config).unwrap())),
     }
     store.finish().unwrap()
@@ -177,19 +178,26 @@ fn original(golden: &Golden, parts: &BTreeMap<&str, Parameters>) -> Vec<Written>
 
 /// A diffusers folder of the same model.
 fn write_folder(folder: &Path, files: &ModelFiles, parts: &BTreeMap<&str, Parameters>) {
-    copy(&tiny().join("tokenizer"), &folder.join("tokenizer"));
-    let tokenizer: Value = files.json("tokenizer/tokenizer_config.json").unwrap();
-    std::fs::write(folder.join("tokenizer/tokenizer_config.json"), tokenizer.to_string()).unwrap();
-    for file in ["unet/config.json", "vae/config.json", "text_encoder/config.json"] {
-        let path = folder.join(file);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, files.read(file).unwrap()).unwrap();
+    for tokenizer in ["tokenizer", "tokenizer_2"] {
+        let config = format!("{tokenizer}/tokenizer_config.json");
+        if files.has(&config) {
+            copy(&tiny().join("tokenizer"), &folder.join(tokenizer));
+            std::fs::write(folder.join(&config), files.read(&config).unwrap()).unwrap();
+            // It names the padding of the model it was copied from.
+            std::fs::remove_file(folder.join(tokenizer).join("special_tokens_map.json")).unwrap();
+        }
+    }
+    for part in parts.keys() {
+        let config = format!("{part}/config.json");
+        std::fs::create_dir_all(folder.join(part)).unwrap();
+        std::fs::write(folder.join(&config), files.read(&config).unwrap()).unwrap();
     }
     std::fs::create_dir_all(folder.join("scheduler")).unwrap();
     let scheduler = files.scheduler().unwrap().to_string();
     std::fs::write(folder.join("scheduler/scheduler_config.json"), scheduler).unwrap();
     for (part, parameters) in parts {
-        let stem = if *part == "text_encoder" { "model" } else { "diffusion_pytorch_model" };
+        let stem =
+            if part.starts_with("text_encoder") { "model" } else { "diffusion_pytorch_model" };
         let path = folder.join(part).join(format!("{stem}.safetensors"));
         parameters.save(&path, Kind::Float).unwrap();
     }
@@ -200,6 +208,8 @@ fn latents(source: impl Into<ModelSource>) -> Tensor {
     let request = Request {
         prompts: vec!["a red ball".to_owned()],
         negative: String::new(),
+        long_prompt: Default::default(),
+        framing: Default::default(),
         seeds: vec![3],
         steps: 2,
         sampler: SamplerKind::Ddim,
@@ -213,16 +223,15 @@ fn latents(source: impl Into<ModelSource>) -> Tensor {
 
 #[test]
 fn a_single_file_draws_what_the_folder_of_the_same_weights_draws() {
-    for family in ["sd1", "sd2"] {
+    for family in ["sd1", "sd2", "sdxl"] {
         tch::manual_seed(5);
         let golden = golden(family);
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("model.safetensors");
         write(&file, &numbered(&golden));
         let files = ModelFiles::find(file.to_str().unwrap()).unwrap();
-        let parts = ["text_encoder", "unet", "vae"];
         let parts: BTreeMap<&str, Parameters> =
-            parts.into_iter().map(|part| (part, random(&files, part))).collect();
+            golden.parts.keys().map(|part| (part.as_str(), random(&files, part))).collect();
         let diffusers = folder.path().join("folder");
         write_folder(&diffusers, &files, &parts);
         write(&file, &original(&golden, &parts));

@@ -38,17 +38,27 @@ impl ModelIndex {
     /// Checks that the folder holds a U-Net that goes from text to image.
     ///
     /// # Errors
-    /// The pipeline's class where it is another family's.
+    /// The pipeline's class where it is another family's or part of one.
     pub fn check(&self) -> Result<(), ConfigError> {
         let class = self.class_name.as_deref().unwrap_or("not given");
-        let has = |part: &str| self.parts.get(part).is_some_and(|value| !value.is_null());
-        if has("transformer") || (self.class_name.is_some() && !has("unet")) {
+        if self.has("transformer") || (self.class_name.is_some() && !self.has("unet")) {
             let got = format!("{class} (no U-Net: Flux, Stable Diffusion 3 and kin have none)");
-            unsupported("_class_name", got, "pipelines with a U-Net")?;
+            let supported = "pipelines with a U-Net: Stable Diffusion 1.x, 2.x and XL";
+            unsupported("_class_name", got, supported)?;
+        }
+        if self.parts.contains_key("text_encoder") && !self.has("text_encoder") {
+            let got = format!("{class} without its first text encoder");
+            unsupported("text_encoder", got, "base models; this may be a refiner")?;
         }
         if self.requires_aesthetics_score {
             unsupported("requires_aesthetics_score", true, "base models; this is a refiner")?;
         }
         Ok(())
+    }
+
+    /// Whether the pipeline has a part; one that it goes without is `[null, null]`.
+    fn has(&self, part: &str) -> bool {
+        let class = self.parts.get(part).map(|entry| entry.get(0).unwrap_or(entry));
+        class.is_some_and(|class| !class.is_null())
     }
 }
