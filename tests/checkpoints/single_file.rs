@@ -154,9 +154,11 @@ fn original(golden: &Golden, parts: &BTreeMap<&str, Parameters>) -> Vec<Written>
         let count = shape.iter().product::<usize>() as i64;
         let mut pieces: Vec<(i64, Tensor)> = Vec::new();
         for (part, tensors) in &golden.parts {
-            for (parameter, (_, first, ..)) in tensors {
+            for (parameter, (shape, first, second, _)) in tensors {
                 if (start..start + count).contains(first) {
-                    pieces.push((*first, parts[part.as_str()].0[parameter].detach()));
+                    let piece = parts[part.as_str()].0[parameter].detach();
+                    let transposed = shape.len() == 2 && *second != first + 1;
+                    pieces.push((*first, if transposed { piece.tr() } else { piece }));
                 }
             }
         }
