@@ -99,6 +99,17 @@ impl ClipObjective {
     }
 }
 
+/// The symmetric contrastive loss (Radford et al. 2021, figure 3) of logits [n, n + wrong] of
+/// images against captions. Caption i is that of image i; those beyond the n-th belong to no
+/// image, and only the images' half of the loss knows them.
+pub fn contrastive_loss(logits: &Tensor) -> Tensor {
+    let n = logits.size()[0];
+    let targets = Tensor::arange(n, (Kind::Int64, logits.device()));
+    let of_images = logits.cross_entropy_for_logits(&targets);
+    let of_captions = logits.narrow(1, 0, n).tr().cross_entropy_for_logits(&targets);
+    (of_images + of_captions) * 0.5
+}
+
 /// The caption with two of its words exchanged that describe different objects: the first
 /// pair of different colours, else of different shapes. None if it has no such pair.
 fn swapped(caption: &str) -> Option<String> {
@@ -130,12 +141,7 @@ impl Objective for ClipObjective {
 
     fn loss(&mut self, step: u64) -> Result<Tensor, TrainError> {
         let batch = self.plan.batch;
-        let logits = self.logits(step * batch as u64, batch)?;
-        let n = batch as i64;
-        let targets = Tensor::arange(n, (Kind::Int64, self.device));
-        let of_images = logits.cross_entropy_for_logits(&targets);
-        let of_captions = logits.narrow(1, 0, n).tr().cross_entropy_for_logits(&targets);
-        Ok((of_images + of_captions) * 0.5)
+        Ok(contrastive_loss(&self.logits(step * batch as u64, batch)?))
     }
 
     fn preview(&mut self, folder: &Path, step: u64) -> Result<(), TrainError> {

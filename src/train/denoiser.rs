@@ -356,14 +356,18 @@ impl DenoiserObjective {
     /// Weight of each image's error, `[n]`.
     fn weights(&self, alpha_bars: &Tensor) -> Tensor {
         let Some(gamma) = self.loss.min_snr else { return alpha_bars.ones_like() };
-        let snr: Tensor = alpha_bars / (-alpha_bars + 1.0);
-        let capped = snr.clamp_max(gamma);
-        // The same weight of the error of x0, said for each prediction (Hang et al. 2023,
-        // section 3.4).
-        match self.scheduler.prediction_type {
-            Prediction::Epsilon => capped / snr,
-            Prediction::V => capped / (snr + 1.0),
-            Prediction::Sample => capped,
-        }
+        min_snr_weights(alpha_bars, gamma, self.scheduler.prediction_type)
+    }
+}
+
+/// Weights of the error of a prediction at these ᾱ, all of which weight the error of x0 by
+/// min(SNR, γ) (Hang et al. 2023, section 3.4).
+pub fn min_snr_weights(alpha_bars: &Tensor, gamma: f64, prediction: Prediction) -> Tensor {
+    let snr: Tensor = alpha_bars / (-alpha_bars + 1.0);
+    let capped = snr.clamp_max(gamma);
+    match prediction {
+        Prediction::Epsilon => capped / snr,
+        Prediction::V => capped / (snr + 1.0),
+        Prediction::Sample => capped,
     }
 }
