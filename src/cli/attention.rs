@@ -16,7 +16,7 @@ use crate::run::{Manifest, RunFolder, digest_bytes};
 use crate::table::{
     AlignmentRow, AttentionRow, ImageRow, JudgementRow, TokenRow, frame, write_parquet,
 };
-use crate::tap::AttentionRecorder;
+use crate::tap::{AttentionRecorder, Then};
 use crate::world::{self, Category, Expectations, Generator, Mix, ParseError, Split};
 
 const EXAMPLES: &str = "\
@@ -75,7 +75,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     let spec = toml::to_string_pretty(&args.sample.spec("attention", &args.model))?;
     let folder = RunFolder::create(&args.output.out, "attention", &spec)?;
 
-    let captured = capture(&model, &request, expectations, folder.name(), true)?;
+    let captured = capture(&model, (&args.sample, &request), expectations, folder.name(), true)?;
     let rows = score::score(&captured, Detail::Full)?;
     write_tables(&folder, &captured, &rows, args.maps)?;
     write_pictures(&folder, &captured, &rows)?;
@@ -123,7 +123,13 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
     let (mut rows, mut images) = (Vec::new(), Vec::new());
     for (i, sample) in samples.iter().enumerate() {
         let expectations = world::parse(&sample.caption)?;
-        let run = capture(&model, &request_of(i)?, Some(expectations), folder.name(), false)?;
+        let run = capture(
+            &model,
+            (&args.sample, &request_of(i)?),
+            Some(expectations),
+            folder.name(),
+            false,
+        )?;
         let mut of_prompt = score::score(&run, Detail::Whole)?;
         for row in &mut of_prompt {
             row.sample = i as u32;
@@ -172,7 +178,7 @@ fn understood(args: &Args) -> Result<Option<Expectations>> {
 
 fn capture(
     model: &DiffusionModel,
-    request: &Request,
+    (sample, request): (&SampleArgs, &Request),
     expectations: Option<Expectations>,
     run: &str,
     with_bar: bool,
@@ -185,12 +191,14 @@ fn capture(
         .map(|(_, site)| site.name.clone())
         .collect();
     let shape = request.latent_shape(model);
-    let mut recorder = AttentionRecorder::new(tokens.ids.len(), sites, [shape[2], shape[3]]);
+    let recorder = AttentionRecorder::new(tokens.ids.len(), sites, [shape[2], shape[3]]);
+    let mut tap = Then(sample.edits(model, request)?, recorder);
     let made = if with_bar {
-        generate_with_bar(model, request, Some(&mut recorder))?
+        generate_with_bar(model, request, Some(&mut tap))?
     } else {
-        generate(model, request, Some(&mut recorder), &mut |_, _| {})?
+        generate(model, request, Some(&mut tap), &mut |_, _| {})?
     };
+    let Then(_, recorder) = tap;
     let images = judged(request, &made, expectations.as_ref());
     let steps = made.timesteps.iter().copied().zip(made.sigmas.iter().copied());
     Ok(AttentionRun {

@@ -18,6 +18,8 @@ Examples:
   probe generate --prompt \"three green cones\" --count 4 --seed 7 --out pictures
   probe generate --prompt \"a blue ring\" --guidance 1 --steps 50 --sampler ddpm
   probe generate --prompt \"a red ball\" --model path/to/stable-diffusion-v1-5 --dtype bf16
+  probe generate --prompt \"a red ball\" --edit \"mask=red\"
+  probe generate --prompt \"a red ball\" --edit \"prompt='a blue ball' sites=up.* steps=10-24\"
 
 --save-latents writes the unit noise the run starts from; --init-latents starts from such a
 file, here or in another tool.
@@ -52,11 +54,13 @@ pub fn run(mut args: Args) -> Result<u8> {
     let model = args.model.open()?;
     args.sample.settle(&model)?;
     let request = args.sample.request(&model)?;
+    request.check(&model)?;
     warn_of_cut_words(&model, &request)?;
+    let mut edits = args.sample.edits(&model, &request)?;
     let mut manifest = manifest("generate", &args.model, &model, &request);
     let spec = toml::to_string_pretty(&args.sample.spec("generate", &args.model))?;
     let folder = RunFolder::create(&args.output.out, "generate", &spec)?;
-    let made = generate_with_bar(&model, &request, None)?;
+    let made = generate_with_bar(&model, &request, Some(&mut edits))?;
 
     let mut rows = Vec::new();
     for (i, image) in made.images.iter().enumerate() {

@@ -8,6 +8,8 @@ mod attention;
 mod completions;
 mod doctor;
 #[cfg(feature = "torch")]
+mod edits;
+#[cfg(feature = "torch")]
 mod failures;
 #[cfg(feature = "torch")]
 mod forward;

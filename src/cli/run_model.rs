@@ -17,6 +17,7 @@ use crate::pipeline::{Generation, Request, generate};
 use crate::run::{FileRecord, Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
 use crate::sampler::{SamplerKind, SchedulerConfig};
 use crate::tap::Tap;
+use crate::tap::edit::Edits;
 
 /// Which model, and where it computes.
 #[derive(Debug, clap::Args)]
@@ -196,8 +197,10 @@ pub struct SampleArgs {
     /// Start from this unit noise: a safetensors file with one tensor `latents` [n, c, h, w]
     #[arg(long, value_name = "FILE")]
     pub init_latents: Option<PathBuf>,
+    /// Change what flows, such as "zero sites=mid.out steps=0-5"; may be repeated
+    #[arg(long = "edit", value_name = "EDIT", long_help = super::edits::HELP)]
+    pub edits: Vec<String>,
 }
-
 /// What SDXL is told of sizes and crops, in pixels; other models are not told.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct FramingArgs {
@@ -276,6 +279,11 @@ impl SampleArgs {
             Some(sampler) => Ok(sampler),
             None => Ok(SamplerKind::of_config(&SchedulerConfig::read(&model.scheduler)?)?),
         }
+    }
+
+    /// The edits asked for, checked against the run.
+    pub fn edits(&self, model: &DiffusionModel, request: &Request) -> Result<Edits> {
+        super::edits::edits(&self.edits, model, request)
     }
 
     /// The request these arguments stand for.
@@ -415,6 +423,9 @@ impl SampleArgs {
             put("width", width.into());
             put("height", height.into());
         }
+        if !self.edits.is_empty() {
+            put("edit", self.edits.clone().into());
+        }
         spec
     }
 
@@ -448,6 +459,9 @@ impl SampleArgs {
             if let Some(size) = size {
                 add(flag, size.to_string());
             }
+        }
+        for edit in &self.edits {
+            add("edit", edit.clone());
         }
         words.join(" ")
     }

@@ -74,14 +74,15 @@ pub fn run(mut args: Args) -> Result<u8> {
         check_target(path)?;
     }
     warn_of_cut_words(&model, &request)?;
+    let edits = args.sample.edits(&model, &request)?;
     let folder = RunFolder::create(&args.output.out, "trace", &spec(&args)?)?;
 
     let statistics = StatisticsRecorder::new(plan.sites(), plan.steps.clone());
     let raw_sites = if args.raw.is_some() { plan.sites() } else { Vec::new() };
     let raw = RawRecorder::new(raw_sites, plan.steps.clone(), args.budget);
-    let mut tap = Then(statistics, raw);
+    let mut tap = Then(edits, Then(statistics, raw));
     let made = generate_with_bar(&model, &request, Some(&mut tap))?;
-    let Then(statistics, raw) = tap;
+    let Then(_, Then(statistics, raw)) = tap;
 
     let rows = statistics.into_rows().into_iter().map(|row| table_row(folder.name(), row));
     let mut frame = table::frame(rows)?;

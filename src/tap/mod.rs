@@ -6,6 +6,7 @@
 
 mod attention;
 mod combine;
+pub mod edit;
 mod raw;
 mod statistics;
 #[cfg(test)]

@@ -36,6 +36,14 @@ impl RawRecorder {
     }
 }
 
+/// The name of a recorded tensor.
+pub(super) fn key(site: &Site, at: Moment) -> String {
+    match at.branch {
+        Some(branch) => format!("{:03}/{}/{}", at.step, branch.label(), site.name),
+        None => format!("{:03}/{}", at.step, site.name),
+    }
+}
+
 impl Tap for RawRecorder {
     fn selects(&self, site: &Site) -> bool {
         self.sites.contains(&site.name)
@@ -54,11 +62,7 @@ impl Tap for RawRecorder {
                 budget: self.budget,
             });
         }
-        let key = match at.branch {
-            Some(branch) => format!("{:03}/{}/{}", at.step, branch.label(), site.name),
-            None => format!("{:03}/{}", at.step, site.name),
-        };
-        self.tensors.push((key, x.to_device(Device::Cpu).contiguous().copy()));
+        self.tensors.push((key(site, at), x.to_device(Device::Cpu).contiguous().copy()));
         Ok(None)
     }
 }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod checkpoints;
 mod commands;
+mod edits;
 
 use std::path::{Path, PathBuf};
 
