@@ -17,27 +17,28 @@ use crate::tap::edit::{Edit, Edits, Operation, Reference, RunShape, Scope};
 
 /// What `--help` says of edits.
 pub(super) const HELP: &str = "\
-Edits change what flows through the model, in the order given; what is recorded is the result.
-An edit is an operation, then where it acts, as key=value words:
-  zero                      set to zero (ablation)
-  scale=0.5                 multiply
-  mean=FILE                 the mean over images and places of another run (mean ablation)
-  replace=FILE              the tensors of another run (activation patching)
-  add=FILE by=2             add tensors named after their sites, with the axes that they have
+Change what flows, such as \"zero sites=mid.out steps=0-5\". May be repeated: edits act in
+the order given, and what is recorded is the result. First an operation:
+  zero                 set to zero (ablation)
+  scale=0.5            multiply
+  mean=FILE            the mean over images and places of another run (mean ablation)
+  replace=FILE         the tensors of another run (activation patching)
+  add=FILE by=2        add tensors named after their sites, with their axes
   steer=PROMPT from=PROMPT by=2
-                            add the difference of two prompts' means over images and places
-  mask=red,ball             take words out of cross-attention
-  weigh=red by=2            multiply the attention to words
-  prompt=PROMPT             let layers read another prompt
-  freeze=5                  keep what was there at step 5 for all steps after it
-  sites=GLOB,GLOB           where; mask and weigh act at *.cross.probs, freeze at *.cross.out and
-                            prompt at *.cross.k and *.cross.v where no sites are given
-  steps=0-12                at which steps
-  branch=cond               in one half of guidance (mask, weigh and prompt: cond)
-  heads=0,2                 at which attention heads
-  region=FILE               at which places: the white ones of this image
-FILE is what `probe trace --raw FILE` writes. Values with spaces are quoted; words may be given
-by their place among the tokens, as @2.";
+                       add the difference of what two prompts have there in the mean
+  mask=red,ball        take words out of cross-attention
+  weigh=red by=2       multiply the attention to words
+  prompt=PROMPT        let layers read another prompt
+  freeze=5             keep what was there at step 5 for all steps after it
+then where it acts:
+  sites=GLOB,GLOB      mask and weigh know theirs (*.cross.probs), and so do freeze
+                       (*.cross.out) and prompt (*.cross.k and *.cross.v)
+  steps=0-12           at which steps
+  branch=cond          in one half of guidance (mask, weigh, prompt: cond)
+  heads=0,2            at which attention heads
+  region=FILE          at which places: the white ones of this image
+FILE is what `probe trace --raw FILE` writes. Values with spaces are quoted. A word may
+be given by its place among the tokens, as @2.";
 
 /// Most bytes that the run of another prompt may keep.
 const REFERENCE_BUDGET: u64 = 8 << 30;
