@@ -3,7 +3,9 @@
 use anyhow::{Context, Result, bail};
 
 use super::output::{Format, OutputArgs, bar, line, note};
-use super::run_model::{ModelArgs, SampleArgs, generate_with_bar, manifest, warn_of_cut_words};
+use super::run_model::{
+    ModelArgs, SampleArgs, facts, generate_with_bar, manifest, warn_of_cut_words,
+};
 use crate::figure::encode_png;
 use crate::judge;
 use crate::model::checkpoint::{DiffusionModel, ModelFiles};
@@ -11,8 +13,8 @@ use crate::model::tokenizer::Tokens;
 use crate::pipeline::{Generation, Request, generate};
 use crate::probe::attention::report::{self, FIGURE_WIDTH};
 use crate::probe::attention::{AttentionRun, Detail, JudgedImage, PromptToken, score, tables};
-use crate::report::{Fact, Rerun};
-use crate::run::{Manifest, RunFolder, digest_bytes};
+use crate::report::Rerun;
+use crate::run::{RunFolder, digest_bytes};
 use crate::table::{
     AlignmentRow, AttentionRow, ImageRow, JudgementRow, TokenRow, frame, write_parquet,
 };
@@ -273,30 +275,6 @@ fn write_pictures(folder: &RunFolder, run: &AttentionRun, rows: &[AlignmentRow])
         folder.write(&format!("figures/{name}.png"), &figure.png(FIGURE_WIDTH)?)?;
     }
     Ok(())
-}
-
-fn facts(model: &DiffusionModel, request: &Request, manifest: &Manifest) -> Vec<Fact> {
-    let seeds = match (request.seeds.first(), request.seeds.last()) {
-        (Some(a), Some(b)) if a != b => format!("{a}–{b}"),
-        (Some(a), _) => a.to_string(),
-        _ => String::new(),
-    };
-    let runtime = manifest.runtime.as_ref();
-    let device = runtime.map(|r| format!("{}, {}", r.device, r.dtype)).unwrap_or_default();
-    let guidance = format!("s = {} (γ = {})", request.guidance, request.guidance - 1.0);
-    let facts = [
-        (
-            "model",
-            format!("{} ({:.1} M parameters)", model.name, model.parameter_count as f64 / 1e6),
-        ),
-        ("sampler", format!("{}, {} steps", request.sampler.label(), request.steps)),
-        ("guidance", guidance),
-        ("seeds", seeds),
-        ("size", format!("{}×{} pixels", request.width, request.height)),
-        ("computed on", device),
-    ];
-    let fact = |(label, value): (&str, String)| Fact { label: label.to_owned(), value };
-    facts.into_iter().map(fact).collect()
 }
 
 fn print_findings(run: &AttentionRun, rows: &[AlignmentRow]) -> Result<()> {

@@ -19,6 +19,8 @@ mod generate;
 mod models;
 mod output;
 #[cfg(feature = "torch")]
+mod patch;
+#[cfg(feature = "torch")]
 mod round_trip;
 #[cfg(feature = "torch")]
 mod run_model;
@@ -78,6 +80,9 @@ enum Command {
     /// Record any sites of a run: statistics, or whole tensors
     #[cfg(feature = "torch")]
     Trace(trace::Args),
+    /// Causal tracing: which sites, at which steps, carry the difference between two prompts
+    #[cfg(feature = "torch")]
+    Patch(patch::Args),
     /// List the places in a model that can be watched
     #[cfg(feature = "torch")]
     Sites(sites::Args),
@@ -134,6 +139,8 @@ impl Cli {
             Command::Attention(args) => attention::run(args),
             #[cfg(feature = "torch")]
             Command::Trace(args) => trace::run(args),
+            #[cfg(feature = "torch")]
+            Command::Patch(args) => patch::run(args),
             #[cfg(feature = "torch")]
             Command::Sites(args) => sites::run(args),
             #[cfg(feature = "torch")]

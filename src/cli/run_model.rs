@@ -14,6 +14,7 @@ use crate::model::files::PredictionType;
 use crate::model::parameters::WeightFile;
 use crate::model::tokenizer::{LongPrompt, Tokens};
 use crate::pipeline::{Generation, Request, generate};
+use crate::report::Fact;
 use crate::run::{FileRecord, Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
 use crate::sampler::{SamplerKind, SchedulerConfig};
 use crate::tap::Tap;
@@ -384,6 +385,31 @@ pub fn manifest(
     });
     manifest.set_prompts(request.prompts.clone());
     manifest
+}
+
+/// What stands in the head of a report.
+pub fn facts(model: &DiffusionModel, request: &Request, manifest: &Manifest) -> Vec<Fact> {
+    let seeds = match (request.seeds.first(), request.seeds.last()) {
+        (Some(a), Some(b)) if a != b => format!("{a}–{b}"),
+        (Some(a), _) => a.to_string(),
+        _ => String::new(),
+    };
+    let runtime = manifest.runtime.as_ref();
+    let device = runtime.map(|r| format!("{}, {}", r.device, r.dtype)).unwrap_or_default();
+    let guidance = format!("s = {} (γ = {})", request.guidance, request.guidance - 1.0);
+    let facts = [
+        (
+            "model",
+            format!("{} ({:.1} M parameters)", model.name, model.parameter_count as f64 / 1e6),
+        ),
+        ("sampler", format!("{}, {} steps", request.sampler.label(), request.steps)),
+        ("guidance", guidance),
+        ("seeds", seeds),
+        ("size", format!("{}×{} pixels", request.width, request.height)),
+        ("computed on", device),
+    ];
+    let fact = |(label, value): (&str, String)| Fact { label: label.to_owned(), value };
+    facts.into_iter().map(fact).collect()
 }
 
 impl SampleArgs {

@@ -273,7 +273,7 @@ fn spec(args: &Args) -> Result<String> {
 }
 
 /// A number of bytes: plain, or with kB, MB, GB (powers of 1000) or KiB, MiB, GiB (of 1024).
-fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 9] = [
         ("kib", 1 << 10),
         ("mib", 1 << 20),

@@ -147,6 +147,40 @@ table! {
 }
 
 table! {
+    /// What it brings back to restore some sites of the clean prompt's run in the corrupted
+    /// prompt's.
+    PatchRow, "patch", version 1;
+    /// Name of the run folder.
+    run: String, "", ANY;
+    /// Which image of the run, from 0.
+    sample: u32, "", ANY;
+    /// Seed of the image.
+    seed: u64, "", ANY;
+    /// Which sites were restored, such as `up.1 cross-attention`; null for the two runs in which
+    /// none was.
+    group: Option<String>, "", ANY;
+    /// How many sites that is.
+    sites: u32, "", NOT_NEGATIVE;
+    /// First step at which they were restored; null where none was.
+    first_step: Option<u32>, "", ANY;
+    /// Last step at which they were restored; null where none was.
+    last_step: Option<u32>, "", ANY;
+    /// Timestep of the first step; large is noisy.
+    from_timestep: Option<f64>, "training step", NOT_NEGATIVE;
+    /// Timestep of the last step.
+    to_timestep: Option<f64>, "training step", NOT_NEGATIVE;
+    /// `latent` and `image`: 1 − the distance to the clean run over that of the corrupted run: 1
+    /// where the clean run is back, 0 where nothing came of it. `atoms`: the share of what the
+    /// clean prompt asks for that the judge finds.
+    measure: String, "", ANY;
+    /// Its value; null where it does not exist.
+    value: Option<f64>, "share", ANY;
+    /// Null for the measurement itself; `random-sites` as many sites drawn at random, `itself` the
+    /// corrupted run restored into itself, `clean` and `corrupted` the runs without a change.
+    control: Option<String>, "", ANY;
+}
+
+table! {
     /// How many images of a category have one sort of thing right.
     JudgementSummaryRow, "judgement_summary", version 1;
     /// Category of the prompts.
@@ -375,12 +409,13 @@ table! {
 }
 
 /// Every table there is.
-static DECLARATIONS: [TableDeclaration; 16] = [
+static DECLARATIONS: [TableDeclaration; 17] = [
     AttentionRow::TABLE,
     AlignmentRow::TABLE,
     TokenRow::TABLE,
     JudgementRow::TABLE,
     JudgementSummaryRow::TABLE,
+    PatchRow::TABLE,
     ScheduleRow::TABLE,
     TraceStatisticsRow::TABLE,
     ImageRow::TABLE,

@@ -27,8 +27,8 @@ pub use column::{Cell, ColumnDeclaration, Kind, ValueRange};
 pub use declare::{Row, TableDeclaration};
 pub use declared::{
     AlignmentRow, AttentionRow, CalibrationRow, ConfusionRow, DoctorRow, ImageRow, JudgementRow,
-    JudgementSummaryRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow, SiteRow, TokenRow,
-    TracePlanRow, TraceStatisticsRow, declaration, declarations, versions,
+    JudgementSummaryRow, ModelCheckRow, ModelRow, PatchRow, ScheduleRow, SchemaRow, SiteRow,
+    TokenRow, TracePlanRow, TraceStatisticsRow, declaration, declarations, versions,
 };
 pub use describe::{documentation, schema};
 pub use error::{Problem, TableError};

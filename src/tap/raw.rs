@@ -5,13 +5,14 @@ use std::collections::{BTreeSet, HashSet};
 use tch::{Device, Tensor};
 
 use super::{Moment, Tap, TapError};
-use crate::site::Site;
+use crate::site::{Branch, Site};
 
 /// Keeps copies of tensors at chosen sites and steps, within a byte budget.
 #[derive(Debug)]
 pub struct RawRecorder {
     sites: HashSet<String>,
     steps: Option<BTreeSet<usize>>,
+    branch: Option<Branch>,
     budget: u64,
     used: u64,
     tensors: Vec<(String, Tensor)>,
@@ -26,7 +27,12 @@ impl RawRecorder {
         budget: u64,
     ) -> Self {
         let sites = sites.into_iter().collect();
-        Self { sites, steps, budget, used: 0, tensors: Vec::new() }
+        Self { sites, steps, branch: None, budget, used: 0, tensors: Vec::new() }
+    }
+
+    /// Leaves the other half of guidance out.
+    pub fn of_branch(self, branch: Branch) -> Self {
+        Self { branch: Some(branch), ..self }
     }
 
     /// What was recorded, as `<step:03>/<cond|uncond>/<site>` or, at sites both branches
@@ -52,6 +58,9 @@ impl Tap for RawRecorder {
     fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
         let skipped = |steps: &BTreeSet<usize>| !steps.contains(&at.step);
         if site.is_per_step() && self.steps.as_ref().is_some_and(skipped) {
+            return Ok(None);
+        }
+        if self.branch.is_some() && at.branch.is_some() && at.branch != self.branch {
             return Ok(None);
         }
         self.used += (x.numel() * x.kind().elt_size_in_bytes()) as u64;

@@ -16,6 +16,7 @@
 
 mod caption;
 mod compose;
+mod exchange;
 mod expectation;
 mod generate;
 mod layout;
@@ -27,6 +28,7 @@ pub mod splits;
 mod written;
 
 pub use compose::{ComposeError, compose};
+pub use exchange::Exchange;
 pub use expectation::{
     BackgroundPhrase, Expectations, FingersPhrase, LightPhrase, Mismatch, ObjectPhrase,
     RelationPhrase, Role, Word, WrittenPhrase,
