@@ -249,10 +249,11 @@ impl Unet {
     ) -> Result<Tensor, TapError> {
         let context = &conditioning.context;
         // 1. timestep, and what is added to it
-        let mut time = self.time.forward(&self.sinusoids.of(timesteps).to_kind(x.kind()), cx)?;
-        if let (Some(of), Some(added)) = (&self.added, &conditioning.added) {
-            time = time + of.embedding.forward(&added.to_kind(x.kind()), cx)?;
-        }
+        let time = self.time.forward(&self.sinusoids.of(timesteps).to_kind(x.kind()), cx)?;
+        let time = match (&self.added, &conditioning.added) {
+            (Some(of), Some(added)) => time + of.embedding.forward(&added.to_kind(x.kind()), cx)?,
+            _ => time,
+        };
         // 2. in
         let x = self.conv_in.forward(x);
         // 3. down, keeping what each layer wrote

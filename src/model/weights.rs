@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use sha2::{Digest, Sha256};
 use tch::{Kind, TchError, Tensor};
@@ -262,8 +263,7 @@ impl Weights {
         let (header, metadata) =
             SafeTensors::read_metadata(file.bytes()).map_err(|e| file.header_error(e))?;
         let start = size_of::<u64>() + header;
-        let mut tensors = BTreeMap::new();
-        for (key, info) in metadata.tensors() {
+        let stored = |key: String, info: &TensorInfo| {
             let (from, to) = info.data_offsets;
             let stored = StoredTensor {
                 file: 0,
@@ -273,8 +273,9 @@ impl Weights {
                 place: start + from..start + to,
                 storage: Storage::Plain,
             };
-            tensors.insert(key, stored);
-        }
+            (key, stored)
+        };
+        let tensors = metadata.tensors().into_iter().map(|(key, info)| stored(key, info)).collect();
         Ok(Self { path: file.path().to_owned(), files: vec![file], tensors })
     }
 

@@ -77,7 +77,7 @@ impl Pndm {
     /// One of the four evaluations of a Runge–Kutta step (equation 13).
     fn runge_kutta_step(&mut self, i: usize, output: &Tensor, x: &Tensor) -> Tensor {
         let stage = i % STAGES;
-        let half = if stage % 2 == 0 { self.stride / 2 } else { 0 };
+        let half = if stage.is_multiple_of(2) { self.stride / 2 } else { 0 };
         let to = self.timesteps[i] - half;
         let from = self.timesteps[i - stage];
         let weight = if stage == 0 || stage == STAGES - 1 { 1.0 / 6.0 } else { 1.0 / 3.0 };

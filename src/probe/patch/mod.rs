@@ -83,22 +83,21 @@ pub struct Effect {
 
 /// The means over images of one measure, the largest first; those of controls too.
 pub fn effects(rows: &[PatchRow], measure: &str) -> Vec<Effect> {
-    let mut values: BTreeMap<_, (Option<(f64, f64)>, Vec<f64>)> = BTreeMap::new();
+    let mut changes: BTreeMap<_, Vec<&PatchRow>> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.measure == measure) {
         let key = (row.control.clone(), row.group.clone(), row.first_step);
-        let entry = values.entry(key).or_default();
-        entry.0 = row.from_timestep.zip(row.to_timestep);
-        entry.1.extend(row.value);
+        changes.entry(key).or_default().push(row);
     }
-    let effect = |(key, (timesteps, values)): ((_, _, _), (_, Vec<f64>))| {
-        let (control, group, first_step) = key;
+    let effect = |((control, group, first_step), rows): ((_, _, _), Vec<&PatchRow>)| {
+        let values: Vec<f64> = rows.iter().filter_map(|row| row.value).collect();
+        let timesteps = rows.first().and_then(|row| row.from_timestep.zip(row.to_timestep));
         let images = values.len();
         let mean = values.iter().sum::<f64>() / images.max(1) as f64;
         let estimate = Estimate::of_mean(&values, DEFAULT_CONFIDENCE).ok();
         let interval = estimate.map(|estimate| (estimate.low, estimate.high));
         Effect { group, first_step, timesteps, control, mean, interval, images }
     };
-    let mut effects: Vec<Effect> = values.into_iter().map(effect).collect();
+    let mut effects: Vec<Effect> = changes.into_iter().map(effect).collect();
     effects.retain(|effect| effect.images > 0);
     effects.sort_by(|a, b| b.mean.total_cmp(&a.mean));
     effects
