@@ -2,13 +2,16 @@
 
 use anyhow::{Context, Result, bail};
 
+use super::image_args::{ImageArgs, inversion_sentence, write_source};
 use super::output::{Format, OutputArgs, bar, line, note};
-use super::run_model::{ModelArgs, SampleArgs, generate_with_bar, manifest, warn_of_cut_words};
+use super::run_model::{
+    ModelArgs, SampleArgs, generate_with_bar, manifest, quoted, warn_of_cut_words,
+};
 use crate::figure::encode_png;
 use crate::judge;
 use crate::model::checkpoint::{DiffusionModel, ModelFiles};
 use crate::model::tokenizer::Tokens;
-use crate::pipeline::{Generation, Request, generate};
+use crate::pipeline::{Generation, Purpose, Request, generate};
 use crate::probe::attention::report::{self, FIGURE_WIDTH};
 use crate::probe::attention::{AttentionRun, Detail, JudgedImage, PromptToken, score, tables};
 use crate::report::{Fact, Rerun};
@@ -26,6 +29,12 @@ Examples:
   probe attention --prompt \"a photo of a dog\" --model path/to/stable-diffusion-v1-5
   probe attention --prompt \"a red ball\" --format json    # the scores, one object a row
   probe attention --from-world 200                        # one score over 200 prompts
+  probe attention --prompt \"a photo of a dog\" --image dog.png --at-steps 100,500,900
+  probe attention --prompt \"a photo of a dog\" --image dog.png --invert --guidance 1 --count 1
+
+With --image and --at-steps nothing is sampled: the image is encoded, noised with each seed's noise
+to each of these timesteps of training, and shown to the denoiser once at each. Intervals are then
+over seeds: they say how much the noise matters, not what other images would give.
 
 Writes a run folder: report.html (with an explorer), tables/*.parquet, figures, images, a
 manifest, and spec.toml, which `probe run` runs again. Findings go to stdout.";
@@ -40,16 +49,42 @@ pub struct Args {
     #[command(flatten)]
     sample: SampleArgs,
     #[command(flatten)]
+    image: ImageArgs,
+    /// Only look at --image, once at each of these timesteps of training, such as 100,500,900
+    #[arg(long, value_name = "LIST", requires = "image", conflicts_with_all = ["strength", "invert"], help_heading = "Image")]
+    at_steps: Option<String>,
+    #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Score this many prompts of pairs and relations drawn from the world, one image each,
     /// instead of one prompt
-    #[arg(long, value_name = "N", conflicts_with = "prompt", value_parser = clap::value_parser!(u64).range(2..=100_000))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["prompt", "image"], value_parser = clap::value_parser!(u64).range(2..=100_000))]
     from_world: Option<u64>,
     /// Store every map (mean over heads) in the attention table, not only its numbers
     #[arg(long)]
     maps: bool,
+}
+
+impl Args {
+    /// What was asked, as it stands in the run folder.
+    fn spec(&self) -> Result<String> {
+        let mut spec = self.sample.spec("attention", &self.model);
+        self.image.add_to(&mut spec);
+        if let Some(list) = &self.at_steps {
+            spec.insert("at_steps".into(), list.clone().into());
+        }
+        Ok(toml::to_string_pretty(&spec)?)
+    }
+
+    /// The command line that makes the same run again.
+    fn command(&self) -> String {
+        let mut command = self.sample.command("attention", &self.model) + &self.image.words();
+        if let Some(list) = &self.at_steps {
+            command += &format!(" --at-steps {}", quoted(list));
+        }
+        command
+    }
 }
 
 /// Runs the command.
@@ -57,30 +92,38 @@ pub fn run(mut args: Args) -> Result<u8> {
     if let Some(count) = args.from_world {
         return run_world(args, count);
     }
-    args.sample.count.get_or_insert(DEFAULT_COUNT);
+    // An image has one inversion.
+    args.sample.count.get_or_insert(if args.image.invert { 1 } else { DEFAULT_COUNT });
     if args.sample.guidance == 0.0 {
         bail!("guidance 0 leaves the prompt out: there is no attention to it; give 1 or more");
     }
     let expectations = understood(&args)?;
+    let file = args.image.read(&mut args.sample)?;
+    let sha256 = file.as_ref().map(|file| file.sha256.clone());
     let model = args.model.open()?;
     args.sample.settle(&model)?;
-    let request = args.sample.request(&model)?;
+    let mut request = args.sample.request(&model)?;
+    if let Some(file) = file {
+        request.image = Some(args.image.to_look_at(file, args.at_steps.as_deref(), &model)?);
+    }
     warn_of_cut_words(&model, &request)?;
     let mut manifest = manifest("attention", &args.model, &model, &request);
     manifest.schemas = crate::table::versions();
+    args.image.record(&mut manifest, &request, sha256);
     if expectations.is_some() {
         manifest.world_version = Some(world::VERSION.to_string());
         manifest.judge_version = Some(format!("{} {}", judge::NAME, judge::VERSION));
     }
-    let spec = toml::to_string_pretty(&args.sample.spec("attention", &args.model))?;
+    let spec = args.spec()?;
     let folder = RunFolder::create(&args.output.out, "attention", &spec)?;
 
-    let captured = capture(&model, &request, expectations, folder.name(), true)?;
+    let (captured, made) = capture(&model, &request, expectations, folder.name(), true)?;
+    let inversion = write_source(&folder, &model, &request, &made)?;
     let rows = score::score(&captured, Detail::Full)?;
     write_tables(&folder, &captured, &rows, args.maps)?;
     write_pictures(&folder, &captured, &rows)?;
     let facts = facts(&model, &request, &manifest);
-    let rerun = Rerun { command: args.sample.command("attention", &args.model), spec };
+    let rerun = Rerun { command: args.command(), spec };
     let page = report::report(&captured, &rows, facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
@@ -89,6 +132,9 @@ pub fn run(mut args: Args) -> Result<u8> {
     match args.output.format.format {
         Format::Table => print_findings(&captured, &rows)?,
         _ => args.output.format.print(&frame(rows)?)?,
+    }
+    if let Some(row) = &inversion {
+        note(&inversion_sentence(row));
     }
     note(&format!("report: {}", at.join("report.html").display()));
     Ok(0)
@@ -123,7 +169,7 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
     let (mut rows, mut images) = (Vec::new(), Vec::new());
     for (i, sample) in samples.iter().enumerate() {
         let expectations = world::parse(&sample.caption)?;
-        let run = capture(&model, &request_of(i)?, Some(expectations), folder.name(), false)?;
+        let (run, _) = capture(&model, &request_of(i)?, Some(expectations), folder.name(), false)?;
         let mut of_prompt = score::score(&run, Detail::Whole)?;
         for row in &mut of_prompt {
             row.sample = i as u32;
@@ -176,7 +222,7 @@ fn capture(
     expectations: Option<Expectations>,
     run: &str,
     with_bar: bool,
-) -> Result<AttentionRun> {
+) -> Result<(AttentionRun, Generation)> {
     let tokens = request.encode(model, &request.prompts[0])?;
     let sites: Vec<String> = model
         .sites
@@ -193,7 +239,7 @@ fn capture(
     };
     let images = judged(request, &made, expectations.as_ref());
     let steps = made.timesteps.iter().copied().zip(made.sigmas.iter().copied());
-    Ok(AttentionRun {
+    let run = AttentionRun {
         run: run.to_owned(),
         prompt: request.prompts[0].clone(),
         expectations,
@@ -201,7 +247,8 @@ fn capture(
         images,
         steps: steps.collect(),
         record: recorder.finish()?,
-    })
+    };
+    Ok((run, made))
 }
 
 fn judged(
@@ -281,7 +328,7 @@ fn facts(model: &DiffusionModel, request: &Request, manifest: &Manifest) -> Vec<
             "model",
             format!("{} ({:.1} M parameters)", model.name, model.parameter_count as f64 / 1e6),
         ),
-        ("sampler", format!("{}, {} steps", request.sampler.label(), request.steps)),
+        how_sampled(request),
         ("guidance", guidance),
         ("seeds", seeds),
         ("size", format!("{}×{} pixels", request.width, request.height)),
@@ -289,6 +336,22 @@ fn facts(model: &DiffusionModel, request: &Request, manifest: &Manifest) -> Vec<
     ];
     let fact = |(label, value): (&str, String)| Fact { label: label.to_owned(), value };
     facts.into_iter().map(fact).collect()
+}
+
+/// How the images came about.
+fn how_sampled(request: &Request) -> (&'static str, String) {
+    let sampler = format!("{}, {} steps", request.sampler.label(), request.steps);
+    match request.image.as_ref().map(|input| &input.purpose) {
+        None => ("sampler", sampler),
+        Some(Purpose::Start { strength }) => {
+            ("sampler", format!("{sampler}; from an image, strength {strength}"))
+        }
+        Some(Purpose::Invert) => ("sampler", format!("{sampler}; from an image's inversion")),
+        Some(Purpose::Look { timesteps }) => {
+            let list: Vec<String> = timesteps.iter().map(i64::to_string).collect();
+            ("image", format!("given, looked at once at timesteps {}", list.join(", ")))
+        }
+    }
 }
 
 fn print_findings(run: &AttentionRun, rows: &[AlignmentRow]) -> Result<()> {

@@ -14,6 +14,10 @@ mod forward;
 #[cfg(feature = "torch")]
 mod generate;
 #[cfg(feature = "torch")]
+mod image_args;
+#[cfg(feature = "torch")]
+mod image_file;
+#[cfg(feature = "torch")]
 mod models;
 mod output;
 #[cfg(feature = "torch")]

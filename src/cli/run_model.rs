@@ -182,6 +182,13 @@ pub struct SampleArgs {
     /// Guidance scale s of ε = ε_u + s(ε_c − ε_u); γ = s − 1 in (1+γ)ε_c − γε_u; 1 is none
     #[arg(long, value_name = "S", default_value_t = 5.0, allow_negative_numbers = true)]
     pub guidance: f64,
+    /// Share by which guidance's output gets back the deviation of the conditional prediction, 0
+    /// to 1, against washed-out or burnt images (Lin et al. 2023)
+    #[arg(long, value_name = "PHI", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub guidance_rescale: f64,
+    /// Noise that DDIM adds at each step, 0 to 1: 0 is deterministic, 1 nearly DDPM
+    #[arg(long, value_name = "ETA", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub eta: f64,
     /// Image width in pixels [default: the model's own]
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub width: Option<i64>,
@@ -292,9 +299,12 @@ impl SampleArgs {
             steps: usize::try_from(self.steps).unwrap_or(0),
             sampler: self.sampler(model)?,
             guidance: self.guidance,
+            guidance_rescale: self.guidance_rescale,
+            eta: self.eta,
             height: self.height.unwrap_or(native),
             width: self.width.unwrap_or(native),
             init_latents: self.init_latents.as_deref().map(read_latents).transpose()?,
+            image: None,
         })
     }
 }
@@ -368,11 +378,14 @@ pub fn manifest(
     manifest.sampling = Some(SamplingRecord {
         sampler: request.sampler.label().to_owned(),
         guidance: Guidance::from_scale(request.guidance),
+        guidance_rescale: request.guidance_rescale,
+        eta: request.eta,
         steps: request.steps,
         seeds: request.seeds.clone(),
         width: request.width as usize,
         height: request.height as usize,
         negative: request.negative.clone(),
+        image: None,
     });
     manifest.set_prompts(request.prompts.clone());
     manifest
@@ -411,11 +424,20 @@ impl SampleArgs {
             put("sampler", sampler.label().into());
         }
         put("guidance", self.guidance.into());
+        for (name, value) in self.refinements() {
+            put(&name.replace('-', "_"), value.into());
+        }
         if let (Some(width), Some(height)) = (self.width, self.height) {
             put("width", width.into());
             put("height", height.into());
         }
         spec
+    }
+
+    /// Options that change nothing at 0, where they are not.
+    fn refinements(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let all = [("guidance-rescale", self.guidance_rescale), ("eta", self.eta)];
+        all.into_iter().filter(|(_, value)| *value != 0.0)
     }
 
     /// The command line that makes the same run again.
@@ -444,6 +466,9 @@ impl SampleArgs {
             add("sampler", sampler.label().to_owned());
         }
         add("guidance", self.guidance.to_string());
+        for (name, value) in self.refinements() {
+            add(name, value.to_string());
+        }
         for (flag, size) in [("width", self.width), ("height", self.height)] {
             if let Some(size) = size {
                 add(flag, size.to_string());

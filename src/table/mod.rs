@@ -26,7 +26,7 @@ pub use check::check;
 pub use column::{Cell, ColumnDeclaration, Kind, ValueRange};
 pub use declare::{Row, TableDeclaration};
 pub use declared::{
-    AlignmentRow, AttentionRow, CalibrationRow, ConfusionRow, DoctorRow, ImageRow, JudgementRow,
+    AlignmentRow, AttentionRow, CalibrationRow, ConfusionRow, DoctorRow, ImageRow, InversionRow, JudgementRow,
     JudgementSummaryRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow, SiteRow, TokenRow,
     TracePlanRow, TraceStatisticsRow, declaration, declarations, versions,
 };
