@@ -7,8 +7,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use denoscope::run::{
-    AtomicFile, FileProblem, Guidance, ImageRecord, Manifest, ModelRecord, RunError, RunFolder, RuntimeRecord,
-    SamplingRecord, StoredRun, digest_bytes, digest_file, digest_prompts, hash8, list_runs,
+    AtomicFile, FileProblem, Guidance, ImageRecord, Manifest, ModelRecord, RunError, RunFolder,
+    RuntimeRecord, SamplingRecord, StoredRun, digest_bytes, digest_file, digest_prompts, hash8,
+    list_runs,
 };
 use tempfile::TempDir;
 

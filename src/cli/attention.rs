@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 
 use super::image_args::{ImageArgs, inversion_sentence, write_source};
+use super::masks::{WordMask, given_regions};
 use super::output::{Format, OutputArgs, bar, line, note};
 use super::run_model::{
     ModelArgs, SampleArgs, generate_with_bar, manifest, quoted, warn_of_cut_words,
@@ -13,7 +14,9 @@ use crate::model::checkpoint::{DiffusionModel, ModelFiles};
 use crate::model::tokenizer::Tokens;
 use crate::pipeline::{Generation, Purpose, Request, generate};
 use crate::probe::attention::report::{self, FIGURE_WIDTH};
-use crate::probe::attention::{AttentionRun, Detail, JudgedImage, PromptToken, score, tables};
+use crate::probe::attention::{
+    AttentionRun, Detail, GivenRegion, JudgedImage, PromptToken, score, tables,
+};
 use crate::report::{Fact, Rerun};
 use crate::run::{Manifest, RunFolder, digest_bytes};
 use crate::table::{
@@ -31,6 +34,10 @@ Examples:
   probe attention --from-world 200                        # one score over 200 prompts
   probe attention --prompt \"a photo of a dog\" --image dog.png --at-steps 100,500,900
   probe attention --prompt \"a photo of a dog\" --image dog.png --invert --guidance 1 --count 1
+
+With --mask only the masked words are scored:
+  probe attention --prompt \"a dog on a sofa\" --image dog.png --at-steps 300,600 \
+      --mask dog=dog-mask.png --mask sofa=sofa-mask.png
 
 With --image and --at-steps nothing is sampled: the image is encoded, noised with each seed's noise
 to each of these timesteps of training, and shown to the denoiser once at each. Intervals are then
@@ -53,6 +60,11 @@ pub struct Args {
     /// Only look at --image, once at each of these timesteps of training, such as 100,500,900
     #[arg(long, value_name = "LIST", requires = "image", conflicts_with_all = ["strength", "invert"], help_heading = "Image")]
     at_steps: Option<String>,
+    /// Where the object of a word is: a PNG image, white on black, resized as --image is; repeat
+    /// for other words, or give several at once, as 'red ball=ball.png'. Only these words are
+    /// scored then, and the judge is not asked
+    #[arg(long = "mask", value_name = "WORD=FILE", requires = "image", help_heading = "Image", value_parser = WordMask::parse)]
+    masks: Vec<WordMask>,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -74,6 +86,10 @@ impl Args {
         if let Some(list) = &self.at_steps {
             spec.insert("at_steps".into(), list.clone().into());
         }
+        if !self.masks.is_empty() {
+            let masks: Vec<String> = self.masks.iter().map(WordMask::to_string).collect();
+            spec.insert("mask".into(), masks.into());
+        }
         Ok(toml::to_string_pretty(&spec)?)
     }
 
@@ -82,6 +98,9 @@ impl Args {
         let mut command = self.sample.command("attention", &self.model) + &self.image.words();
         if let Some(list) = &self.at_steps {
             command += &format!(" --at-steps {}", quoted(list));
+        }
+        for mask in &self.masks {
+            command += &format!(" --mask {}", quoted(&mask.to_string()));
         }
         command
     }
@@ -97,7 +116,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     if args.sample.guidance == 0.0 {
         bail!("guidance 0 leaves the prompt out: there is no attention to it; give 1 or more");
     }
-    let expectations = understood(&args)?;
+    let asked = Asked::new(&args)?;
     let file = args.image.read(&mut args.sample)?;
     let sha256 = file.as_ref().map(|file| file.sha256.clone());
     let model = args.model.open()?;
@@ -106,18 +125,19 @@ pub fn run(mut args: Args) -> Result<u8> {
     if let Some(file) = file {
         request.image = Some(args.image.to_look_at(file, args.at_steps.as_deref(), &model)?);
     }
+    let asked = asked.with_masks(&args.masks, &model, &request)?;
     warn_of_cut_words(&model, &request)?;
     let mut manifest = manifest("attention", &args.model, &model, &request);
     manifest.schemas = crate::table::versions();
     args.image.record(&mut manifest, &request, sha256);
-    if expectations.is_some() {
+    if asked.expectations.is_some() {
         manifest.world_version = Some(world::VERSION.to_string());
         manifest.judge_version = Some(format!("{} {}", judge::NAME, judge::VERSION));
     }
     let spec = args.spec()?;
     let folder = RunFolder::create(&args.output.out, "attention", &spec)?;
 
-    let (captured, made) = capture(&model, &request, expectations, folder.name(), true)?;
+    let (captured, made) = capture(&model, &request, asked, folder.name(), true)?;
     let inversion = write_source(&folder, &model, &request, &made)?;
     let rows = score::score(&captured, Detail::Full)?;
     write_tables(&folder, &captured, &rows, args.maps)?;
@@ -168,8 +188,9 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
     let bar = bar(count, "prompts");
     let (mut rows, mut images) = (Vec::new(), Vec::new());
     for (i, sample) in samples.iter().enumerate() {
-        let expectations = world::parse(&sample.caption)?;
-        let (run, _) = capture(&model, &request_of(i)?, Some(expectations), folder.name(), false)?;
+        let expectations = Some(world::parse(&sample.caption)?);
+        let asked = Asked { expectations, given: Vec::new() };
+        let (run, _) = capture(&model, &request_of(i)?, asked, folder.name(), false)?;
         let mut of_prompt = score::score(&run, Detail::Whole)?;
         for row in &mut of_prompt {
             row.sample = i as u32;
@@ -196,6 +217,34 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
 /// Added to the seed of `--from-world`, so that its prompts are none of training's.
 const WORLD_SEED: u64 = 2_000_003;
 
+/// What maps are scored against.
+struct Asked {
+    expectations: Option<Expectations>,
+    given: Vec<GivenRegion>,
+}
+
+impl Asked {
+    fn new(args: &Args) -> Result<Self> {
+        Ok(Self { expectations: understood(args)?, given: Vec::new() })
+    }
+
+    /// Masks take the place of the judge.
+    fn with_masks(
+        self,
+        masks: &[WordMask],
+        model: &DiffusionModel,
+        request: &Request,
+    ) -> Result<Self> {
+        if masks.is_empty() {
+            return Ok(self);
+        }
+        let tokens = request.encode(model, &request.prompts[0])?;
+        let words: Vec<&str> = tokens.words.iter().flatten().map(String::as_str).collect();
+        let given = given_regions(masks, &words, [request.width, request.height])?;
+        Ok(Self { expectations: None, given })
+    }
+}
+
 /// What the prompt says, if the world understands it. Words the built-in model cannot know
 /// are an error; other models may know them.
 fn understood(args: &Args) -> Result<Option<Expectations>> {
@@ -209,6 +258,7 @@ fn understood(args: &Args) -> Result<Option<Expectations>> {
         Err(error @ (ParseError::UnknownWords(_) | ParseError::TooLong { .. })) if built_in => {
             Err(error).context("the built-in model draws only what its world has words for")
         }
+        Err(_) if !args.masks.is_empty() => Ok(None),
         Err(error) => {
             note(&format!("maps are not scored: {error}"));
             Ok(None)
@@ -219,7 +269,7 @@ fn understood(args: &Args) -> Result<Option<Expectations>> {
 fn capture(
     model: &DiffusionModel,
     request: &Request,
-    expectations: Option<Expectations>,
+    Asked { expectations, given }: Asked,
     run: &str,
     with_bar: bool,
 ) -> Result<(AttentionRun, Generation)> {
@@ -243,6 +293,7 @@ fn capture(
         run: run.to_owned(),
         prompt: request.prompts[0].clone(),
         expectations,
+        given,
         tokens: prompt_tokens(&tokens),
         images,
         steps: steps.collect(),
@@ -285,8 +336,10 @@ fn write_tables(
     let mut attention = frame(tables::attention_rows(run, maps))?;
     write_parquet::<AttentionRow>(&mut attention, &path("attention")?)?;
     write_parquet::<TokenRow>(&mut frame(tables::token_rows(run))?, &path("tokens")?)?;
-    if run.expectations.is_some() {
+    if run.is_scored() {
         write_parquet::<AlignmentRow>(&mut frame(rows.to_vec())?, &path("alignment")?)?;
+    }
+    if run.expectations.is_some() {
         let mut judgement = frame(tables::judgement_rows(run))?;
         write_parquet::<JudgementRow>(&mut judgement, &path("judgement")?)?;
     }

@@ -27,9 +27,8 @@ pub(super) struct ImageFile {
 /// Reads a PNG image; transparency is left out.
 pub(super) fn read_image(path: &Path) -> Result<ImageFile> {
     let bytes = read_bytes(path)?;
-    let unreadable = || {
-        format!("{}: cannot be read as a PNG image; convert it to PNG first", path.display())
-    };
+    let unreadable =
+        || format!("{}: cannot be read as a PNG image; convert it to PNG first", path.display());
     let mut limits = Limits::default();
     limits.max_image_width = Some(MOST_SIDE);
     limits.max_image_height = Some(MOST_SIDE);
@@ -55,15 +54,22 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     if about.is_dir() {
         bail!("{}: this is a folder; name a PNG image in it", path.display());
     }
+    if about.len() > MOST_FILE_BYTES {
+        return too_large(path);
+    }
     let mut bytes = Vec::new();
-    // One byte more than allowed tells a file that is too large, whatever its size says.
+    // One byte more than allowed tells a pipe that is too long, whatever its size says.
     BufReader::new(file).take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes).with_context(cannot)?;
     if bytes.len() as u64 > MOST_FILE_BYTES {
-        bail!(
-            "{}: more than {} MiB, which no image for a model needs; resize it first",
-            path.display(),
-            MOST_FILE_BYTES >> 20
-        );
+        return too_large(path);
     }
     Ok(bytes)
+}
+
+fn too_large<T>(path: &Path) -> Result<T> {
+    let most = MOST_FILE_BYTES >> 20;
+    bail!(
+        "{}: more than {most} MiB, which no image for a model needs; resize it first",
+        path.display()
+    )
 }

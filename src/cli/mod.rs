@@ -18,6 +18,8 @@ mod image_args;
 #[cfg(feature = "torch")]
 mod image_file;
 #[cfg(feature = "torch")]
+mod masks;
+#[cfg(feature = "torch")]
 mod models;
 mod output;
 #[cfg(feature = "torch")]

@@ -164,10 +164,7 @@ impl Plan {
         let skipped: Vec<&str> =
             sites.iter().filter(|s| unseen(s)).map(|s| s.name.as_str()).collect();
         if skipped.len() == sites.len() {
-            bail!(
-                "nothing to record: this run never comes to {}",
-                skipped.join(", ")
-            );
+            bail!("nothing to record: this run never comes to {}", skipped.join(", "));
         }
         if !skipped.is_empty() {
             note(&format!("not part of this run, left out: {}", skipped.join(", ")));

@@ -1,7 +1,7 @@
 //! What to run, and what can be known of it beforehand.
 
-use super::image_input::{ImageInput, Purpose};
 use super::PipelineError;
+use super::image_input::{ImageInput, Purpose};
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::conditioning::Framing;
 use crate::model::tokenizer::{LongPrompt, Tokens};
@@ -49,10 +49,7 @@ pub struct Request {
 /// What a request comes to.
 pub(super) enum Plan {
     /// Steps of a sampler, from one of its evaluations on.
-    Sample {
-        sampler: Box<dyn Sampler>,
-        first: usize,
-    },
+    Sample { sampler: Box<dyn Sampler>, first: usize },
     /// One look at each evaluation.
     Look(Course),
 }

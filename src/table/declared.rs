@@ -73,7 +73,8 @@ table! {
     prompt: String, "", ANY;
     /// The word whose map is scored.
     word: String, "", ANY;
-    /// What the word does in the scene: `shape`, `color`, `relation` …
+    /// What the word does in the scene: `shape`, `colour`, `size` …; `given` where its region was
+    /// given and nothing else is known of it.
     role: String, "", ANY;
     /// The object whose region is scored against, such as `red ball`.
     object: String, "", ANY;

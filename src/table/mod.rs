@@ -26,9 +26,9 @@ pub use check::check;
 pub use column::{Cell, ColumnDeclaration, Kind, ValueRange};
 pub use declare::{Row, TableDeclaration};
 pub use declared::{
-    AlignmentRow, AttentionRow, CalibrationRow, ConfusionRow, DoctorRow, ImageRow, InversionRow, JudgementRow,
-    JudgementSummaryRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow, SiteRow, TokenRow,
-    TracePlanRow, TraceStatisticsRow, declaration, declarations, versions,
+    AlignmentRow, AttentionRow, CalibrationRow, ConfusionRow, DoctorRow, ImageRow, InversionRow,
+    JudgementRow, JudgementSummaryRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow, SiteRow,
+    TokenRow, TracePlanRow, TraceStatisticsRow, declaration, declarations, versions,
 };
 pub use describe::{documentation, schema};
 pub use error::{Problem, TableError};

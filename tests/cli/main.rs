@@ -5,6 +5,7 @@
 mod bad_input;
 mod checkpoints;
 mod commands;
+mod images;
 
 use std::path::{Path, PathBuf};
 
