@@ -7,7 +7,7 @@ use denoscope::probe::attention::report::{WordFinding, findings, report};
 use denoscope::probe::attention::score::{PERMUTED_WORDS, Scored, mean_auroc, score};
 use denoscope::probe::attention::tables::{attention_rows, judgement_rows, token_rows};
 use denoscope::probe::attention::{
-    AttentionRun, Detail, JudgedImage, Level, PromptToken, WordMaps,
+    AttentionRun, Detail, GivenRegion, JudgedImage, Level, PromptToken, WordMaps,
 };
 use denoscope::report::Rerun;
 use denoscope::site::Branch;
@@ -106,6 +106,7 @@ fn run(
         run: "20260101T000000Z-attention-00000000".into(),
         prompt: prompt.into(),
         expectations,
+        given: Vec::new(),
         tokens,
         images,
         steps: (0..STEPS).map(|s| (900.0 - 300.0 * s as f64, 4.0 - s as f64)).collect(),
@@ -198,6 +199,46 @@ fn a_planted_effect_is_found_at_every_level() {
         ("cube", "shape", "blue cube"),
     ];
     assert_eq!(objects, expected);
+}
+
+#[test]
+fn given_regions_take_the_place_of_the_judge() {
+    let judged = planted(2);
+    let given = |words: &[&str], object: usize| GivenRegion {
+        words: words.iter().map(|word| (*word).to_owned()).collect(),
+        mask: judged.region(0, object).unwrap(),
+    };
+    // The true regions score as the judge's do, without a verdict or a prompt that is understood.
+    let mut run = judged.clone();
+    run.expectations = None;
+    run.images.iter_mut().for_each(|image| image.verdict = None);
+    assert!(score(&run, Detail::Full).unwrap().is_empty());
+    run.given = vec![given(&["red", "ball"], 0), given(&["cube"], 1)];
+    let rows = score(&run, Detail::Full).unwrap();
+    let of_judge = score(&judged, Detail::Full).unwrap();
+    for row in own(&rows) {
+        let same = |r: &&&AlignmentRow| {
+            (&r.word, r.sample, &r.site, r.step) == (&row.word, row.sample, &row.site, row.step)
+        };
+        let theirs = own(&of_judge);
+        let theirs = theirs.iter().find(same).unwrap();
+        assert_eq!((row.auroc, row.pointing), (theirs.auroc, theirs.pointing), "{}", row.word);
+        assert_eq!(row.role, "given");
+    }
+    let objects: Vec<(&str, &str)> = own(&rows)
+        .iter()
+        .filter(|r| r.sample == 0 && is_whole(r))
+        .map(|r| (r.word.as_str(), r.object.as_str()))
+        .collect();
+    assert_eq!(objects, [("red", "red ball"), ("ball", "red ball"), ("cube", "cube")]);
+    // Controls are words of other objects alone.
+    assert!(controls(&rows).iter().all(|r| r.auroc.unwrap() < 0.5));
+
+    // Exchanged regions: the effect is gone.
+    run.given = vec![given(&["red", "ball"], 1), given(&["cube"], 0)];
+    let rows = score(&run, Detail::Whole).unwrap();
+    assert!(own(&rows).iter().all(|r| r.auroc.unwrap() < 0.5));
+    assert!(findings(&run, &rows)[0].sentence().contains("attends away from the red ball"));
 }
 
 #[test]

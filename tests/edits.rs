@@ -46,6 +46,9 @@ fn request(prompt: &str) -> Request {
         height: SIZE,
         width: SIZE,
         init_latents: None,
+        image: None,
+        guidance_rescale: 0.0,
+        eta: 0.0,
     }
 }
 

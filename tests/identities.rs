@@ -46,6 +46,9 @@ fn request(guidance: f64, steps: usize) -> Request {
         height: 32,
         width: 32,
         init_latents: None,
+        image: None,
+        guidance_rescale: 0.0,
+        eta: 0.0,
     }
 }
 

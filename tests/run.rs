@@ -7,8 +7,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use denoscope::run::{
-    AtomicFile, FileProblem, Guidance, Manifest, ModelRecord, RunError, RunFolder, RuntimeRecord,
-    SamplingRecord, StoredRun, digest_bytes, digest_file, digest_prompts, hash8, list_runs,
+    AtomicFile, FileProblem, Guidance, ImageRecord, Manifest, ModelRecord, RunError, RunFolder,
+    RuntimeRecord, SamplingRecord, StoredRun, digest_bytes, digest_file, digest_prompts, hash8,
+    list_runs,
 };
 use tempfile::TempDir;
 
@@ -31,11 +32,20 @@ fn manifest() -> Manifest {
     manifest.sampling = Some(SamplingRecord {
         sampler: "ddim".to_owned(),
         guidance: Guidance::from_scale(5.0),
+        guidance_rescale: 0.7,
+        eta: 0.0,
         steps: 25,
         seeds: vec![0, u64::MAX],
         width: 64,
         height: 64,
         negative: String::new(),
+        image: Some(ImageRecord {
+            path: "photo.png".to_owned(),
+            sha256: digest_bytes(b"pixels"),
+            purpose: "start".to_owned(),
+            strength: Some(0.6),
+            timesteps: Vec::new(),
+        }),
     });
     manifest
 }

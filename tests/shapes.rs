@@ -29,6 +29,9 @@ fn drawn(model: &DiffusionModel, prompts: &[&str], seed: u64) -> Generation {
         height: model.native_size(),
         width: model.native_size(),
         init_latents: None,
+        image: None,
+        guidance_rescale: 0.0,
+        eta: 0.0,
     };
     generate(model, &request, None, &mut |_, _| {}).unwrap()
 }

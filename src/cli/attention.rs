@@ -2,17 +2,21 @@
 
 use anyhow::{Context, Result, bail};
 
+use super::image_args::{ImageArgs, inversion_sentence, write_source};
+use super::masks::{WordMask, given_regions};
 use super::output::{Format, OutputArgs, bar, line, note};
 use super::run_model::{
-    ModelArgs, SampleArgs, facts, generate_with_bar, manifest, warn_of_cut_words,
+    ModelArgs, SampleArgs, facts, generate_with_bar, manifest, quoted, warn_of_cut_words,
 };
 use crate::figure::encode_png;
 use crate::judge;
 use crate::model::checkpoint::{DiffusionModel, ModelFiles};
 use crate::model::tokenizer::Tokens;
-use crate::pipeline::{Generation, Request, generate};
+use crate::pipeline::{Generation, Purpose, Request, generate};
 use crate::probe::attention::report::{self, FIGURE_WIDTH};
-use crate::probe::attention::{AttentionRun, Detail, JudgedImage, PromptToken, score, tables};
+use crate::probe::attention::{
+    AttentionRun, Detail, GivenRegion, JudgedImage, PromptToken, score, tables,
+};
 use crate::report::Rerun;
 use crate::run::{RunFolder, digest_bytes};
 use crate::table::{
@@ -28,6 +32,16 @@ Examples:
   probe attention --prompt \"a photo of a dog\" --model path/to/stable-diffusion-v1-5
   probe attention --prompt \"a red ball\" --format json    # the scores, one object a row
   probe attention --from-world 200                        # one score over 200 prompts
+  probe attention --prompt \"a photo of a dog\" --image dog.png --at-steps 100,500,900
+  probe attention --prompt \"a photo of a dog\" --image dog.png --invert --guidance 1 --count 1
+
+With --mask only the masked words are scored:
+  probe attention --prompt \"a dog on a sofa\" --image dog.png --at-steps 300,600 \
+      --mask dog=dog-mask.png --mask sofa=sofa-mask.png
+
+With --image and --at-steps nothing is sampled: the image is encoded, noised with each seed's noise
+to each of these timesteps of training, and shown to the denoiser once at each. Intervals are then
+over seeds: they say how much the noise matters, not what other images would give.
 
 Writes a run folder: report.html (with an explorer), tables/*.parquet, figures, images, a
 manifest, and spec.toml, which `probe run` runs again. Findings go to stdout.";
@@ -42,16 +56,54 @@ pub struct Args {
     #[command(flatten)]
     sample: SampleArgs,
     #[command(flatten)]
+    image: ImageArgs,
+    /// Only look at --image, once at each of these timesteps of training, such as 100,500,900
+    #[arg(long, value_name = "LIST", requires = "image", conflicts_with_all = ["strength", "invert"], help_heading = "Image")]
+    at_steps: Option<String>,
+    /// Where the object of a word is: a PNG image, white on black, resized as --image is; repeat
+    /// for other words, or give several at once, as 'red ball=ball.png'. Only these words are
+    /// scored then, and the judge is not asked
+    #[arg(long = "mask", value_name = "WORD=FILE", requires = "image", help_heading = "Image", value_parser = WordMask::parse)]
+    masks: Vec<WordMask>,
+    #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Score this many prompts of pairs and relations drawn from the world, one image each,
     /// instead of one prompt
-    #[arg(long, value_name = "N", conflicts_with = "prompt", value_parser = clap::value_parser!(u64).range(2..=100_000))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["prompt", "image"], value_parser = clap::value_parser!(u64).range(2..=100_000))]
     from_world: Option<u64>,
     /// Store every map (mean over heads) in the attention table, not only its numbers
     #[arg(long)]
     maps: bool,
+}
+
+impl Args {
+    /// What was asked, as it stands in the run folder.
+    fn spec(&self) -> Result<String> {
+        let mut spec = self.sample.spec("attention", &self.model);
+        self.image.add_to(&mut spec);
+        if let Some(list) = &self.at_steps {
+            spec.insert("at_steps".into(), list.clone().into());
+        }
+        if !self.masks.is_empty() {
+            let masks: Vec<String> = self.masks.iter().map(WordMask::to_string).collect();
+            spec.insert("mask".into(), masks.into());
+        }
+        Ok(toml::to_string_pretty(&spec)?)
+    }
+
+    /// The command line that makes the same run again.
+    fn command(&self) -> String {
+        let mut command = self.sample.command("attention", &self.model) + &self.image.words();
+        if let Some(list) = &self.at_steps {
+            command += &format!(" --at-steps {}", quoted(list));
+        }
+        for mask in &self.masks {
+            command += &format!(" --mask {}", quoted(&mask.to_string()));
+        }
+        command
+    }
 }
 
 /// Runs the command.
@@ -59,30 +111,40 @@ pub fn run(mut args: Args) -> Result<u8> {
     if let Some(count) = args.from_world {
         return run_world(args, count);
     }
-    args.sample.count.get_or_insert(DEFAULT_COUNT);
+    // An image has one inversion.
+    args.sample.count.get_or_insert(if args.image.invert { 1 } else { DEFAULT_COUNT });
     if args.sample.guidance == 0.0 {
         bail!("guidance 0 leaves the prompt out: there is no attention to it; give 1 or more");
     }
-    let expectations = understood(&args)?;
+    let asked = Asked::new(&args)?;
+    let file = args.image.read(&mut args.sample)?;
+    let sha256 = file.as_ref().map(|file| file.sha256.clone());
     let model = args.model.open()?;
     args.sample.settle(&model)?;
-    let request = args.sample.request(&model)?;
+    let mut request = args.sample.request(&model)?;
+    if let Some(file) = file {
+        request.image = Some(args.image.to_look_at(file, args.at_steps.as_deref(), &model)?);
+    }
+    let asked = asked.with_masks(&args.masks, &model, &request)?;
     warn_of_cut_words(&model, &request)?;
     let mut manifest = manifest("attention", &args.model, &model, &request);
     manifest.schemas = crate::table::versions();
-    if expectations.is_some() {
+    args.image.record(&mut manifest, &request, sha256);
+    if asked.expectations.is_some() {
         manifest.world_version = Some(world::VERSION.to_string());
         manifest.judge_version = Some(format!("{} {}", judge::NAME, judge::VERSION));
     }
-    let spec = toml::to_string_pretty(&args.sample.spec("attention", &args.model))?;
+    let spec = args.spec()?;
     let folder = RunFolder::create(&args.output.out, "attention", &spec)?;
 
-    let captured = capture(&model, (&args.sample, &request), expectations, folder.name(), true)?;
+    let to_run = (&args.sample, &request);
+    let (captured, made) = capture(&model, to_run, asked, folder.name(), true)?;
+    let inversion = write_source(&folder, &model, &request, &made)?;
     let rows = score::score(&captured, Detail::Full)?;
     write_tables(&folder, &captured, &rows, args.maps)?;
     write_pictures(&folder, &captured, &rows)?;
     let facts = facts(&model, &request, &manifest);
-    let rerun = Rerun { command: args.sample.command("attention", &args.model), spec };
+    let rerun = Rerun { command: args.command(), spec };
     let page = report::report(&captured, &rows, facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
@@ -91,6 +153,9 @@ pub fn run(mut args: Args) -> Result<u8> {
     match args.output.format.format {
         Format::Table => print_findings(&captured, &rows)?,
         _ => args.output.format.print(&frame(rows)?)?,
+    }
+    if let Some(row) = &inversion {
+        note(&inversion_sentence(row));
     }
     note(&format!("report: {}", at.join("report.html").display()));
     Ok(0)
@@ -124,14 +189,10 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
     let bar = bar(count, "prompts");
     let (mut rows, mut images) = (Vec::new(), Vec::new());
     for (i, sample) in samples.iter().enumerate() {
-        let expectations = world::parse(&sample.caption)?;
-        let run = capture(
-            &model,
-            (&args.sample, &request_of(i)?),
-            Some(expectations),
-            folder.name(),
-            false,
-        )?;
+        let expectations = Some(world::parse(&sample.caption)?);
+        let asked = Asked { expectations, given: Vec::new() };
+        let to_run = (&args.sample, &request_of(i)?);
+        let (run, _) = capture(&model, to_run, asked, folder.name(), false)?;
         let mut of_prompt = score::score(&run, Detail::Whole)?;
         for row in &mut of_prompt {
             row.sample = i as u32;
@@ -158,6 +219,34 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
 /// Added to the seed of `--from-world`, so that its prompts are none of training's.
 const WORLD_SEED: u64 = 2_000_003;
 
+/// What maps are scored against.
+struct Asked {
+    expectations: Option<Expectations>,
+    given: Vec<GivenRegion>,
+}
+
+impl Asked {
+    fn new(args: &Args) -> Result<Self> {
+        Ok(Self { expectations: understood(args)?, given: Vec::new() })
+    }
+
+    /// Masks take the place of the judge.
+    fn with_masks(
+        self,
+        masks: &[WordMask],
+        model: &DiffusionModel,
+        request: &Request,
+    ) -> Result<Self> {
+        if masks.is_empty() {
+            return Ok(self);
+        }
+        let tokens = request.encode(model, &request.prompts[0])?;
+        let words: Vec<&str> = tokens.words.iter().flatten().map(String::as_str).collect();
+        let given = given_regions(masks, &words, [request.width, request.height])?;
+        Ok(Self { expectations: None, given })
+    }
+}
+
 /// What the prompt says, if the world understands it. Words the built-in model cannot know
 /// are an error; other models may know them.
 fn understood(args: &Args) -> Result<Option<Expectations>> {
@@ -171,6 +260,7 @@ fn understood(args: &Args) -> Result<Option<Expectations>> {
         Err(error @ (ParseError::UnknownWords(_) | ParseError::TooLong { .. })) if built_in => {
             Err(error).context("the built-in model draws only what its world has words for")
         }
+        Err(_) if !args.masks.is_empty() => Ok(None),
         Err(error) => {
             note(&format!("maps are not scored: {error}"));
             Ok(None)
@@ -181,10 +271,10 @@ fn understood(args: &Args) -> Result<Option<Expectations>> {
 fn capture(
     model: &DiffusionModel,
     (sample, request): (&SampleArgs, &Request),
-    expectations: Option<Expectations>,
+    Asked { expectations, given }: Asked,
     run: &str,
     with_bar: bool,
-) -> Result<AttentionRun> {
+) -> Result<(AttentionRun, Generation)> {
     let tokens = request.encode(model, &request.prompts[0])?;
     let sites: Vec<String> = model
         .sites
@@ -203,15 +293,17 @@ fn capture(
     let Then(_, recorder) = tap;
     let images = judged(request, &made, expectations.as_ref());
     let steps = made.timesteps.iter().copied().zip(made.sigmas.iter().copied());
-    Ok(AttentionRun {
+    let run = AttentionRun {
         run: run.to_owned(),
         prompt: request.prompts[0].clone(),
         expectations,
+        given,
         tokens: prompt_tokens(&tokens),
         images,
         steps: steps.collect(),
         record: recorder.finish()?,
-    })
+    };
+    Ok((run, made))
 }
 
 fn judged(
@@ -248,8 +340,10 @@ fn write_tables(
     let mut attention = frame(tables::attention_rows(run, maps))?;
     write_parquet::<AttentionRow>(&mut attention, &path("attention")?)?;
     write_parquet::<TokenRow>(&mut frame(tables::token_rows(run))?, &path("tokens")?)?;
-    if run.expectations.is_some() {
+    if run.is_scored() {
         write_parquet::<AlignmentRow>(&mut frame(rows.to_vec())?, &path("alignment")?)?;
+    }
+    if run.expectations.is_some() {
         let mut judgement = frame(tables::judgement_rows(run))?;
         write_parquet::<JudgementRow>(&mut judgement, &path("judgement")?)?;
     }

@@ -216,7 +216,7 @@ impl Maker<'_> {
             "mask" => Operation::Mask(self.tokens(value)?),
             "weigh" => Operation::Weigh(self.tokens(value)?, self.words.by()?),
             "prompt" => {
-                let once = Request { steps: 1, ..self.request.clone() };
+                let once = Request { steps: 1, image: None, ..self.request.clone() };
                 let at_all_steps = Scope { steps: None, ..scope.clone() };
                 Operation::Replace(self.reference(value, &once, &at_all_steps)?.of_first_step())
             }

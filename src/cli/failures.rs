@@ -154,6 +154,9 @@ fn request(
         height: model.native_size(),
         width: model.native_size(),
         init_latents: None,
+        image: None,
+        guidance_rescale: 0.0,
+        eta: 0.0,
     }
 }
 

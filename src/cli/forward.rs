@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use image::RgbImage;
 use tch::Tensor;
 
+use super::image_file::read_image;
 use super::output::{OutputArgs, note, seed_value};
 use super::run_model::{LoadArgs, quoted};
 use super::steps;
@@ -70,7 +71,7 @@ pub fn run(args: Args) -> Result<u8> {
     let schedule = Schedule::new(&config)?;
     let shown = timesteps(args.timesteps.as_deref(), schedule.len())?;
     let image = match &args.image {
-        Some(path) => read_image(path)?,
+        Some(path) => read_image(path)?.image,
         None => caption_image(&args.prompt, args.seed, args.size as usize)?,
     };
     let spec = args.spec()?;
@@ -108,12 +109,6 @@ fn timesteps(list: Option<&str>, count: usize) -> Result<Vec<usize>> {
         bail!("{} timesteps: name at most {MOST_FRAMES}, as in 0,{},{last}", shown.len(), last / 2);
     }
     Ok(shown.into_iter().collect())
-}
-
-fn read_image(path: &std::path::Path) -> Result<RgbImage> {
-    let remedy = || format!("{}: cannot be read as a PNG image", path.display());
-    let image = image::ImageReader::open(path).with_context(remedy)?;
-    Ok(image.with_guessed_format().with_context(remedy)?.decode().with_context(remedy)?.to_rgb8())
 }
 
 /// The image at each of the timesteps, with the same noise: ε is drawn once, as in the closed

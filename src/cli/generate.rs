@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tch::{Kind, Tensor};
 
-use super::output::{OutputArgs, line};
+use super::image_args::{ImageArgs, inversion_sentence, write_source};
+use super::output::{Format, OutputArgs, line};
 use super::run_model::{ModelArgs, SampleArgs, generate_with_bar, manifest, warn_of_cut_words};
 use crate::figure::encode_png;
 use crate::model::parameters::save_tensors;
@@ -20,9 +21,18 @@ Examples:
   probe generate --prompt \"a red ball\" --model path/to/stable-diffusion-v1-5 --dtype bf16
   probe generate --prompt \"a red ball\" --edit \"mask=red\"
   probe generate --prompt \"a red ball\" --edit \"prompt='a blue ball' sites=up.* steps=10-24\"
+  probe generate --prompt \"a blue ball\" --image ball.png --strength 0.7
+  probe generate --prompt \"a red ball\" --image ball.png --invert --guidance 1 --steps 50 \
+      --save-latents noise.safetensors
 
 --save-latents writes the unit noise the run starts from; --init-latents starts from such a
 file, here or in another tool.
+
+--image encodes an image (the mean of the autoencoder's distribution), noises it to the timestep
+that leaves a share --strength of the steps (default 0.8), and samples on from there with any
+sampler; the first step is the one diffusers begins at. With --invert DDIM is run backwards from
+the image to its noise, and forwards again; how close that comes is printed and in the table
+`inversion`, and --save-latents writes the noise.
 
 A prompt of more than 75 tokens is cut, and what was cut is said; --long-prompt chunk encodes
 75 tokens at a time and joins the chunks (the pooled prompt of SDXL is that of the first).
@@ -35,6 +45,8 @@ pub struct Args {
     #[command(flatten)]
     sample: SampleArgs,
     #[command(flatten)]
+    image: ImageArgs,
+    #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -46,19 +58,28 @@ pub struct Args {
     save_final_latents: Option<PathBuf>,
 }
 
+/// Strength where none is given, as in diffusers.
+const DEFAULT_STRENGTH: f64 = 0.8;
+
 /// Runs the command.
 pub fn run(mut args: Args) -> Result<u8> {
     for file in [&args.save_latents, &args.save_final_latents].into_iter().flatten() {
         check_writable(file)?;
     }
+    let file = args.image.read(&mut args.sample)?;
+    let sha256 = file.as_ref().map(|file| file.sha256.clone());
     let model = args.model.open()?;
     args.sample.settle(&model)?;
-    let request = args.sample.request(&model)?;
+    let mut request = args.sample.request(&model)?;
+    request.image = file.map(|file| args.image.to_draw_from(file, DEFAULT_STRENGTH));
     request.check(&model)?;
     warn_of_cut_words(&model, &request)?;
     let mut edits = args.sample.edits(&model, &request)?;
     let mut manifest = manifest("generate", &args.model, &model, &request);
-    let spec = toml::to_string_pretty(&args.sample.spec("generate", &args.model))?;
+    args.image.record(&mut manifest, &request, sha256);
+    let mut spec = args.sample.spec("generate", &args.model);
+    args.image.add_to(&mut spec);
+    let spec = toml::to_string_pretty(&spec)?;
     let folder = RunFolder::create(&args.output.out, "generate", &spec)?;
     let made = generate_with_bar(&model, &request, Some(&mut edits))?;
 
@@ -77,6 +98,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     }
     let mut images = frame(rows)?;
     write_parquet::<ImageRow>(&mut images, &folder.path("tables/images.parquet")?)?;
+    let inversion = write_source(&folder, &model, &request, &made)?;
     manifest.schemas = crate::table::versions();
     let at = folder.finish(manifest)?;
     for (file, latents) in
@@ -86,9 +108,15 @@ pub fn run(mut args: Args) -> Result<u8> {
             save_latents(file, latents)?;
         }
     }
-    match args.output.format.format {
-        super::output::Format::Table => line(&at.display().to_string())?,
-        _ => args.output.format.print(&images)?,
+    match (args.output.format.format, inversion) {
+        (Format::Table, inversion) => {
+            if let Some(row) = &inversion {
+                line(&inversion_sentence(row))?;
+            }
+            line(&at.display().to_string())?;
+        }
+        (_, Some(row)) => args.output.format.print(&frame([row])?)?,
+        (_, None) => args.output.format.print(&images)?,
     }
     Ok(0)
 }

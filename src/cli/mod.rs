@@ -16,6 +16,12 @@ mod forward;
 #[cfg(feature = "torch")]
 mod generate;
 #[cfg(feature = "torch")]
+mod image_args;
+#[cfg(feature = "torch")]
+mod image_file;
+#[cfg(feature = "torch")]
+mod masks;
+#[cfg(feature = "torch")]
 mod models;
 mod output;
 #[cfg(feature = "torch")]

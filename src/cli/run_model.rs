@@ -13,7 +13,7 @@ use crate::model::conditioning::Framing;
 use crate::model::files::PredictionType;
 use crate::model::parameters::WeightFile;
 use crate::model::tokenizer::{LongPrompt, Tokens};
-use crate::pipeline::{Generation, Request, generate};
+use crate::pipeline::{Generation, Purpose, Request, generate};
 use crate::report::Fact;
 use crate::run::{FileRecord, Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
 use crate::sampler::{SamplerKind, SchedulerConfig};
@@ -184,6 +184,13 @@ pub struct SampleArgs {
     /// Guidance scale s of ε = ε_u + s(ε_c − ε_u); γ = s − 1 in (1+γ)ε_c − γε_u; 1 is none
     #[arg(long, value_name = "S", default_value_t = 5.0, allow_negative_numbers = true)]
     pub guidance: f64,
+    /// Share by which guidance's output gets back the deviation of the conditional prediction, 0
+    /// to 1, against washed-out or burnt images (Lin et al. 2023)
+    #[arg(long, value_name = "PHI", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub guidance_rescale: f64,
+    /// Noise that DDIM adds at each step, 0 to 1: 0 is deterministic, 1 nearly DDPM
+    #[arg(long, value_name = "ETA", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub eta: f64,
     /// Image width in pixels [default: the model's own]
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     pub width: Option<i64>,
@@ -301,9 +308,12 @@ impl SampleArgs {
             steps: usize::try_from(self.steps).unwrap_or(0),
             sampler: self.sampler(model)?,
             guidance: self.guidance,
+            guidance_rescale: self.guidance_rescale,
+            eta: self.eta,
             height: self.height.unwrap_or(native),
             width: self.width.unwrap_or(native),
             init_latents: self.init_latents.as_deref().map(read_latents).transpose()?,
+            image: None,
         })
     }
 }
@@ -377,11 +387,14 @@ pub fn manifest(
     manifest.sampling = Some(SamplingRecord {
         sampler: request.sampler.label().to_owned(),
         guidance: Guidance::from_scale(request.guidance),
+        guidance_rescale: request.guidance_rescale,
+        eta: request.eta,
         steps: request.steps,
         seeds: request.seeds.clone(),
         width: request.width as usize,
         height: request.height as usize,
         negative: request.negative.clone(),
+        image: None,
     });
     manifest.set_prompts(request.prompts.clone());
     manifest
@@ -402,7 +415,7 @@ pub fn facts(model: &DiffusionModel, request: &Request, manifest: &Manifest) -> 
             "model",
             format!("{} ({:.1} M parameters)", model.name, model.parameter_count as f64 / 1e6),
         ),
-        ("sampler", format!("{}, {} steps", request.sampler.label(), request.steps)),
+        how_sampled(request),
         ("guidance", guidance),
         ("seeds", seeds),
         ("size", format!("{}×{} pixels", request.width, request.height)),
@@ -410,6 +423,22 @@ pub fn facts(model: &DiffusionModel, request: &Request, manifest: &Manifest) -> 
     ];
     let fact = |(label, value): (&str, String)| Fact { label: label.to_owned(), value };
     facts.into_iter().map(fact).collect()
+}
+
+/// How the images came about.
+fn how_sampled(request: &Request) -> (&'static str, String) {
+    let sampler = format!("{}, {} steps", request.sampler.label(), request.steps);
+    match request.image.as_ref().map(|input| &input.purpose) {
+        None => ("sampler", sampler),
+        Some(Purpose::Start { strength }) => {
+            ("sampler", format!("{sampler}; from an image, strength {strength}"))
+        }
+        Some(Purpose::Invert) => ("sampler", format!("{sampler}; from an image's inversion")),
+        Some(Purpose::Look { timesteps }) => {
+            let list: Vec<String> = timesteps.iter().map(i64::to_string).collect();
+            ("image", format!("given, looked at once at timesteps {}", list.join(", ")))
+        }
+    }
 }
 
 impl SampleArgs {
@@ -445,6 +474,9 @@ impl SampleArgs {
             put("sampler", sampler.label().into());
         }
         put("guidance", self.guidance.into());
+        for (name, value) in self.refinements() {
+            put(&name.replace('-', "_"), value.into());
+        }
         if let (Some(width), Some(height)) = (self.width, self.height) {
             put("width", width.into());
             put("height", height.into());
@@ -453,6 +485,12 @@ impl SampleArgs {
             put("edit", self.edits.clone().into());
         }
         spec
+    }
+
+    /// Options that change nothing at 0, where they are not.
+    fn refinements(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let all = [("guidance-rescale", self.guidance_rescale), ("eta", self.eta)];
+        all.into_iter().filter(|(_, value)| *value != 0.0)
     }
 
     /// The command line that makes the same run again.
@@ -481,6 +519,9 @@ impl SampleArgs {
             add("sampler", sampler.label().to_owned());
         }
         add("guidance", self.guidance.to_string());
+        for (name, value) in self.refinements() {
+            add(name, value.to_string());
+        }
         for (flag, size) in [("width", self.width), ("height", self.height)] {
             if let Some(size) = size {
                 add(flag, size.to_string());

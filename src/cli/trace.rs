@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use indicatif::DecimalBytes;
 
+use super::image_args::{ImageArgs, inversion_sentence, write_source};
 use super::output::{OutputArgs, note};
 use super::run_model::{ModelArgs, SampleArgs, generate_with_bar, manifest, warn_of_cut_words};
 use super::sites::{extent, shape_text};
@@ -13,10 +14,10 @@ use super::steps;
 use crate::figure::encode_png;
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::parameters::save_tensors;
-use crate::pipeline::{Generation, Request};
+use crate::pipeline::{Generation, Purpose, Request};
 use crate::run::{RunFolder, digest_bytes};
 use crate::site::{Glob, Site};
-use crate::table::{self, ImageRow, Row, TracePlanRow, TraceStatisticsRow};
+use crate::table::{self, ImageRow, InversionRow, Row, TracePlanRow, TraceStatisticsRow};
 use crate::tap::{RawRecorder, StatisticsRecorder, StatisticsRow, Then};
 
 const EXAMPLES: &str = "\
@@ -24,11 +25,16 @@ Every tensor seen gives a row of statistics; --raw keeps the tensors themselves,
 <step:03>/<cond|uncond>/<site>, or <step:03>/<site> where both halves of guidance share one.
 Sites outside the denoising loop (text.*, vae.*) are recorded whatever --at-steps says.
 
+With --image and neither --strength nor --invert nothing is sampled: the image is encoded, noised
+with the seed's noise to each timestep of --at-steps (timesteps of training, 999 the noisiest of
+1000), and shown to the denoiser once at each; the noisiest counts as step 0.
+
 Examples:
   probe trace --prompt \"a red ball\" --sites 'step.*'
   probe trace --prompt \"a red ball\" --sites 'up.*.cross.probs' --at-steps 0,12,20-24
   probe trace --prompt \"a red ball\" --sites step.x0 mid.out --raw tensors.safetensors
-  probe trace --prompt \"a red ball\" --sites '*.self.probs' --raw t.safetensors --dry-run";
+  probe trace --prompt \"a red ball\" --sites '*.self.probs' --raw t.safetensors --dry-run
+  probe trace --prompt \"a red ball\" --sites 'mid.*' --image ball.png --at-steps 100,500,900";
 
 /// Record any sites of a run: statistics, or whole tensors.
 #[derive(Debug, clap::Args)]
@@ -37,7 +43,8 @@ pub struct Args {
     /// Sites to record, such as 'up.*.cross.probs'; `probe sites` lists them
     #[arg(long, value_name = "GLOB", required = true, num_args = 1..)]
     sites: Vec<String>,
-    /// Steps to record, such as 0,5,10-12; 0 is the noisiest [default: all]
+    /// Steps to record, such as 0,5,10-12; 0 is the noisiest [default: all]. With --image alone:
+    /// timesteps of training to look at it, such as 100,500,900
     #[arg(long, value_name = "LIST")]
     at_steps: Option<String>,
     /// Also keep the tensors, in this safetensors file
@@ -52,6 +59,8 @@ pub struct Args {
     #[command(flatten)]
     sample: SampleArgs,
     #[command(flatten)]
+    image: ImageArgs,
+    #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -59,9 +68,14 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(mut args: Args) -> Result<u8> {
+    let file = args.image.read(&mut args.sample)?;
+    let sha256 = file.as_ref().map(|file| file.sha256.clone());
     let model = args.model.open()?;
     args.sample.settle(&model)?;
-    let request = args.sample.request(&model)?;
+    let mut request = args.sample.request(&model)?;
+    if let Some(file) = file {
+        request.image = Some(args.image.to_look_at(file, args.at_steps.as_deref(), &model)?);
+    }
     request.check(&model)?;
     let plan = Plan::new(&args, &model, &request)?;
     if args.dry_run {
@@ -89,8 +103,12 @@ pub fn run(mut args: Args) -> Result<u8> {
     let path = folder.path("tables/trace_statistics.parquet")?;
     table::write_parquet::<TraceStatisticsRow>(&mut frame, &path)?;
     write_images(&folder, &request, &made)?;
+    if let Some(row) = write_source(&folder, &model, &request, &made)? {
+        note(&inversion_sentence(&row));
+    }
     let mut manifest = manifest("trace", &args.model, &model, &request);
-    manifest.schemas = [TraceStatisticsRow::TABLE, ImageRow::TABLE]
+    args.image.record(&mut manifest, &request, sha256);
+    manifest.schemas = [TraceStatisticsRow::TABLE, ImageRow::TABLE, InversionRow::TABLE]
         .map(|table| (table.name.to_owned(), table.version))
         .into();
     if let Some(path) = &args.raw {
@@ -129,24 +147,25 @@ struct Plan {
 impl Plan {
     fn new(args: &Args, model: &DiffusionModel, request: &Request) -> Result<Self> {
         let evaluations = request.evaluations(model)?;
-        let list = args.at_steps.as_deref();
+        let purpose = request.image.as_ref().map(|input| &input.purpose);
+        let looks = matches!(purpose, Some(Purpose::Look { .. }));
+        // What --at-steps names to a look is all that the run comes by.
+        let list = args.at_steps.as_deref().filter(|_| !looks);
         let steps = list.map(|list| steps::parse(list, evaluations - 1, "step")).transpose()?;
         let globs: Vec<Glob> = args.sites.iter().map(Glob::new).collect();
         let selected = model.sites.select(&globs)?;
         // At scales 0 and 1 one half of guidance says it all, and only that one runs.
         let branches = if [0.0, 1.0].contains(&request.guidance) { 1 } else { 2 };
         let unseen = |site: &Site| {
-            site.name.starts_with("vae.encode.")
+            (purpose.is_none() && is_of_encoder(site))
+                || (looks && site.name.starts_with("vae.decode."))
                 || (site.name == "step.eps.uncond" && branches == 1)
         };
         let sites: Vec<&Site> = selected.iter().map(|&id| model.sites.get(id)).collect();
         let skipped: Vec<&str> =
             sites.iter().filter(|s| unseen(s)).map(|s| s.name.as_str()).collect();
         if skipped.len() == sites.len() {
-            bail!(
-                "nothing to record: a run from prompt to image never comes to {}",
-                skipped.join(", ")
-            );
+            bail!("nothing to record: this run never comes to {}", skipped.join(", "));
         }
         if !skipped.is_empty() {
             note(&format!("not part of this run, left out: {}", skipped.join(", ")));
@@ -155,7 +174,11 @@ impl Plan {
         let (images, tokens) = (request.seeds.len() as i64, request.context_length(model)? as i64);
         let extent = extent(model, [images, tokens], [request.width, request.height]);
         let row = |site: &&Site| {
-            let shape = site.shape(&extent);
+            let mut shape = site.shape(&extent);
+            if is_of_encoder(site) {
+                // One image is encoded, whatever the number of those that are drawn from it.
+                shape[0] = 1;
+            }
             // The sampler's own state is f32 whatever the denoiser computes in.
             let kind = match site.name.split('.').next() {
                 Some("step") => tch::Kind::Float,
@@ -222,6 +245,10 @@ impl Plan {
     }
 }
 
+fn is_of_encoder(site: &Site) -> bool {
+    site.name.starts_with("vae.encode.")
+}
+
 /// Finds out before the run whether the file can be written.
 fn check_target(path: &Path) -> Result<()> {
     let folder = match path.parent() {
@@ -261,6 +288,7 @@ fn table_row(run: &str, row: StatisticsRow) -> TraceStatisticsRow {
 /// What was asked, as it stands in the run folder.
 fn spec(args: &Args) -> Result<String> {
     let mut spec = args.sample.spec("trace", &args.model);
+    args.image.add_to(&mut spec);
     spec.insert("sites".into(), args.sites.clone().into());
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let optional = [("at_steps", args.at_steps.clone()), ("raw", path(&args.raw))];

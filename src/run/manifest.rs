@@ -104,6 +104,12 @@ pub struct SamplingRecord {
     pub sampler: String,
     /// Strength of guidance in both conventions.
     pub guidance: Guidance,
+    /// Share by which the guided output got the conditional one's deviation; 0 is none.
+    #[serde(default)]
+    pub guidance_rescale: f64,
+    /// η of DDIM; 0 for all other samplers.
+    #[serde(default)]
+    pub eta: f64,
     /// Denoising steps.
     pub steps: usize,
     /// One seed an image.
@@ -114,6 +120,25 @@ pub struct SamplingRecord {
     pub height: usize,
     /// What guidance leads away from; the empty prompt by default.
     pub negative: String,
+    /// The image the run was given, if it was given one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageRecord>,
+}
+
+/// An image that a run was given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// Its path as it was given.
+    pub path: String,
+    /// SHA-256 of the file, 64 hexadecimal digits.
+    pub sha256: String,
+    /// `start`: sampled on from it; `look`: looked at and nothing sampled; `invert`: turned
+    /// into noise and drawn from that again.
+    pub purpose: String,
+    /// Share of the steps taken, where it was sampled on from.
+    pub strength: Option<f64>,
+    /// Timesteps of training it was looked at, the noisiest first.
+    pub timesteps: Vec<i64>,
 }
 
 /// Classifier-free guidance in its two conventions, which differ by one.

@@ -22,7 +22,7 @@ pub use digest::{digest_bytes, digest_file, digest_prompts, hash8};
 pub use error::RunError;
 pub use folder::RunFolder;
 pub use manifest::{
-    FileRecord, Guidance, MANIFEST_FILE, MANIFEST_VERSION, Manifest, ModelRecord, RuntimeRecord,
-    SPEC_FILE, SamplingRecord, git_revision,
+    FileRecord, Guidance, ImageRecord, MANIFEST_FILE, MANIFEST_VERSION, Manifest, ModelRecord,
+    RuntimeRecord, SPEC_FILE, SamplingRecord, git_revision,
 };
 pub use stored::{FileProblem, StoredRun, list_runs};

@@ -47,6 +47,16 @@ pub struct Course {
     prediction: Prediction,
     scale: LatentScale,
     initial_sigma: f64,
+    entry: Entry,
+}
+
+/// Where a run may begin that does not begin with noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// At each step; a step has so many evaluations.
+    EachStep(usize),
+    /// Only at the first step, for a reason.
+    FirstStep(&'static str),
 }
 
 impl Course {
@@ -54,7 +64,7 @@ impl Course {
     ///
     /// # Errors
     /// Pure noise is met by a denoiser that predicts noise: that tells nothing of x0.
-    pub(super) fn over_timesteps(
+    pub fn over_timesteps(
         schedule: &Schedule,
         timesteps: &[i64],
         prediction: Prediction,
@@ -76,7 +86,13 @@ impl Course {
 
     /// Any course in variance-preserving scale.
     pub(super) fn preserving(evaluations: Vec<Evaluation>, prediction: Prediction) -> Self {
-        Self { evaluations, prediction, scale: LatentScale::Preserving, initial_sigma: 1.0 }
+        Self {
+            evaluations,
+            prediction,
+            scale: LatentScale::Preserving,
+            initial_sigma: 1.0,
+            entry: Entry::EachStep(1),
+        }
     }
 
     /// Any course in variance-exploding scale.
@@ -85,7 +101,13 @@ impl Course {
         prediction: Prediction,
         initial_sigma: f64,
     ) -> Self {
-        Self { evaluations, prediction, scale: LatentScale::Exploding, initial_sigma }
+        let (scale, entry) = (LatentScale::Exploding, Entry::EachStep(1));
+        Self { evaluations, prediction, scale, initial_sigma, entry }
+    }
+
+    /// The same course, begun elsewhere.
+    pub(super) fn entered(self, entry: Entry) -> Self {
+        Self { entry, ..self }
     }
 
     /// When the denoiser is asked, in order. Most samplers ask once a step.
@@ -111,6 +133,43 @@ impl Course {
     /// The latent to start from, made of unit noise.
     pub fn start(&self, unit_noise: &Tensor) -> Tensor {
         unit_noise * self.initial_sigma
+    }
+
+    /// The evaluation to begin at with a latent that is not noise alone, where `steps` steps were
+    /// prepared and a share `strength` of them, in (0, 1], is to be taken: the first
+    /// steps − ⌊steps · strength⌋ steps are left out, as diffusers leaves them out
+    /// (`StableDiffusionImg2ImgPipeline.get_timesteps`).
+    ///
+    /// # Errors
+    /// A share outside its range or of less than a step, or a sampler that cannot begin there.
+    pub fn first_evaluation(&self, steps: usize, strength: f64) -> Result<usize, ScheduleError> {
+        if !(strength > 0.0 && strength <= 1.0) {
+            return Err(ScheduleError::Strength { strength });
+        }
+        let taken = (steps as f64 * strength) as usize;
+        let left_out = match self.entry {
+            Entry::EachStep(evaluations) => (steps - taken) * evaluations,
+            Entry::FirstStep(reason) if taken < steps => {
+                return Err(ScheduleError::OnlyFromTheStart { reason });
+            }
+            Entry::FirstStep(_) => 0,
+        };
+        if taken == 0 || left_out >= self.evaluations.len() {
+            return Err(ScheduleError::NoStepLeft { steps, strength });
+        }
+        Ok(left_out)
+    }
+
+    /// A clean latent with unit noise added, as the sampler keeps its latent when it comes to
+    /// evaluation `i`.
+    pub fn noised(&self, i: usize, x0: &Tensor, unit_noise: &Tensor) -> Tensor {
+        let Evaluation { alpha_bar, sigma, .. } = self.evaluations[i];
+        match self.scale {
+            LatentScale::Preserving => {
+                x0 * alpha_bar.sqrt() + unit_noise * (1.0 - alpha_bar).sqrt()
+            }
+            LatentScale::Exploding => x0 + unit_noise * sigma,
+        }
     }
 
     /// What the denoiser is shown at evaluation `i` of latent `x`: always

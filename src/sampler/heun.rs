@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::clamp::Clamp;
-use super::course::{Course, Evaluation};
+use super::course::{Course, Entry, Evaluation};
 use super::parameterisation::exploding_x0;
 use super::sigmas::Levels;
 use super::{NoiseSource, Sampler, SamplerKind, ScheduleError, SchedulerConfig, Step};
@@ -47,7 +47,8 @@ impl Heun {
         // A predicted latent is clipped where the config says so, never thresholded.
         let clipping = SchedulerConfig { thresholding: false, ..config.clone() };
         Ok(Self {
-            course: Course::exploding(evaluations.collect(), config.prediction_type, initial),
+            course: Course::exploding(evaluations.collect(), config.prediction_type, initial)
+                .entered(Entry::EachStep(2)),
             sigmas: levels.sigmas,
             clamp: Clamp::of(&clipping, kind)?,
             half: None,

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::course::Course;
+use super::course::{Course, Entry};
 use super::{
     Denoised, NoiseSource, Prediction, Sampler, SamplerKind, Schedule, ScheduleError,
     SchedulerConfig, Step,
@@ -26,6 +26,8 @@ pub struct Pndm {
     stride: i64,
     /// Evaluations that belong to the Runge–Kutta start.
     runge_kutta: usize,
+    /// The evaluation that the run began at.
+    first: Option<usize>,
     /// The denoiser's last outputs, newest last.
     outputs: Vec<Tensor>,
     /// The latent that the first multistep or the current Runge–Kutta step began at.
@@ -62,12 +64,21 @@ impl Pndm {
             let (least, most) = (RUNGE_KUTTA_STEPS + 1, schedule.len());
             return Err(ScheduleError::Steps { steps, least, most });
         };
+        let course = Course::over_timesteps(&schedule, &timesteps, config.prediction_type)?;
+        let entry = match runge_kutta {
+            0 => Entry::EachStep(1),
+            _ => Entry::FirstStep(
+                "PNDM begins with Runge–Kutta steps here (`skip_prk_steps` is false in \
+                 scheduler_config.json) and cannot begin later",
+            ),
+        };
         Ok(Self {
-            course: Course::over_timesteps(&schedule, &timesteps, config.prediction_type)?,
+            course: course.entered(entry),
             schedule,
             timesteps,
             stride,
             runge_kutta,
+            first: None,
             outputs: Vec::new(),
             began: None,
             sum: None,
@@ -101,13 +112,16 @@ impl Pndm {
     /// A step of the linear multistep method (equation 12 and its lower orders).
     fn multistep(&mut self, i: usize, output: &Tensor, x: &Tensor) -> Tensor {
         let t = self.timesteps[i];
+        // A run that begins late (with an image) looks twice as well, as the reference does,
+        // though its timesteps do not come twice there.
+        let nth = i - *self.first.get_or_insert(i);
         // The second look: the first step again, now with the mean of both of its ends.
-        if self.runge_kutta == 0 && i == 1 {
+        if self.runge_kutta == 0 && nth == 1 {
             let mean = (output + &self.outputs[0]) / 2.0;
             let began = self.began.take();
             return self.transfer(began.as_ref().unwrap_or(x), &mean, t + self.stride, t);
         }
-        if self.runge_kutta == 0 && i == 0 {
+        if self.runge_kutta == 0 && nth == 0 {
             self.began = Some(x.shallow_clone());
         }
         let kept = self.outputs.len().saturating_sub(STAGES - 1);

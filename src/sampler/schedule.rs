@@ -28,6 +28,29 @@ pub enum ScheduleError {
         /// The last one.
         last: usize,
     },
+    /// A share of the steps that is none.
+    #[error("strength {strength}: give a number above 0, at most 1, such as 0.6")]
+    Strength {
+        /// The share asked for.
+        strength: f64,
+    },
+    /// A share of the steps that is less than one step.
+    #[error(
+        "strength {strength} leaves none of {steps} steps: give at least {:.4}, or more steps",
+        least_strength(*steps)
+    )]
+    NoStepLeft {
+        /// Steps of the whole run.
+        steps: usize,
+        /// The share asked for.
+        strength: f64,
+    },
+    /// A run that would begin where its sampler cannot.
+    #[error("{reason}; give strength 1, or choose another sampler")]
+    OnlyFromTheStart {
+        /// Why.
+        reason: &'static str,
+    },
     /// A field that makes no schedule, or asks for what the sampler cannot do.
     #[error(
         "scheduler_config.json: `{field}` is {found}: {needed}; \
@@ -55,6 +78,12 @@ pub enum ScheduleError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// The share of `steps` that is one step, rounded up to four digits.
+fn least_strength(steps: usize) -> f64 {
+    const DIGITS: f64 = 1e4;
+    (DIGITS / steps.max(1) as f64).ceil() / DIGITS
 }
 
 /// ᾱ of every timestep.

@@ -174,7 +174,7 @@ impl Sampler for UniPc {
 
         let left = self.course.evaluations().len() - i;
         let order = if self.lower_order_final { self.order.min(left) } else { self.order };
-        let order = order.min(i + 1);
+        let order = order.min(self.known.len());
         let previous = self.predicted(i, &x, order, &x0);
         self.began = Some((x, order));
         Step { previous, x0 }

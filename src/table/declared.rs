@@ -73,7 +73,8 @@ table! {
     prompt: String, "", ANY;
     /// The word whose map is scored.
     word: String, "", ANY;
-    /// What the word does in the scene: `shape`, `color`, `relation` …
+    /// What the word does in the scene: `shape`, `colour`, `size` …; `given` where its region was
+    /// given and nothing else is known of it.
     role: String, "", ANY;
     /// The object whose region is scored against, such as `red ball`.
     object: String, "", ANY;
@@ -264,6 +265,31 @@ table! {
 }
 
 table! {
+    /// How close DDIM comes to an image from the noise that its inversion found.
+    InversionRow, "inversion", version 1;
+    /// The prompt that both ways were told.
+    prompt: String, "", ANY;
+    /// Steps of each way.
+    steps: u32, "", FROM_ONE;
+    /// Guidance scale of both ways.
+    guidance: f64, "", ANY;
+    /// ‖z' − z‖/‖z‖ of the reconstructed latent z' and the image's z.
+    latent_error: f64, "", NOT_NEGATIVE;
+    /// Peak signal-to-noise ratio of the reconstruction to the image after the autoencoder
+    /// alone; null where they agree in every byte.
+    psnr_to_round_trip: Option<f64>, "dB", ANY;
+    /// The same to the image itself.
+    psnr_to_original: Option<f64>, "dB", ANY;
+    /// The same of the image after the autoencoder alone to the image itself: what the
+    /// autoencoder allows.
+    psnr_of_round_trip: Option<f64>, "dB", ANY;
+    /// Mean of the noise that was found; 0 for the noise that models are trained with.
+    noise_mean: f64, "", ANY;
+    /// Its standard deviation; 1 for the noise that models are trained with.
+    noise_std: f64, "", NOT_NEGATIVE;
+}
+
+table! {
     /// One column of a table: what `probe schema` prints.
     SchemaRow, "schema", version 1;
     /// Table the column belongs to.
@@ -409,7 +435,7 @@ table! {
 }
 
 /// Every table there is.
-static DECLARATIONS: [TableDeclaration; 17] = [
+static DECLARATIONS: [TableDeclaration; 18] = [
     AttentionRow::TABLE,
     AlignmentRow::TABLE,
     TokenRow::TABLE,
@@ -419,6 +445,7 @@ static DECLARATIONS: [TableDeclaration; 17] = [
     ScheduleRow::TABLE,
     TraceStatisticsRow::TABLE,
     ImageRow::TABLE,
+    InversionRow::TABLE,
     SchemaRow::TABLE,
     SiteRow::TABLE,
     ModelRow::TABLE,

@@ -26,8 +26,9 @@ pub use check::check;
 pub use column::{Cell, ColumnDeclaration, Kind, ValueRange};
 pub use declare::{Row, TableDeclaration};
 pub use declared::{
-    AlignmentRow, AttentionRow, CalibrationRow, ConfusionRow, DoctorRow, ImageRow, JudgementRow,
-    JudgementSummaryRow, ModelCheckRow, ModelRow, PatchRow, ScheduleRow, SchemaRow, SiteRow,
+    AlignmentRow, AttentionRow, CalibrationRow, ConfusionRow, DoctorRow, ImageRow, InversionRow,
+    JudgementRow, JudgementSummaryRow, ModelCheckRow, ModelRow, PatchRow, ScheduleRow, SchemaRow,
+    SiteRow,
     TokenRow, TracePlanRow, TraceStatisticsRow, declaration, declarations, versions,
 };
 pub use describe::{documentation, schema};

@@ -219,6 +219,9 @@ fn latents(source: impl Into<ModelSource>) -> Tensor {
         height: 64,
         width: 64,
         init_latents: None,
+        image: None,
+        guidance_rescale: 0.0,
+        eta: 0.0,
     };
     generate(&model, &request, None, &mut |_, _| {}).unwrap().latents
 }

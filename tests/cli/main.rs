@@ -6,6 +6,7 @@ mod bad_input;
 mod checkpoints;
 mod commands;
 mod edits;
+mod images;
 mod patch;
 
 use std::path::{Path, PathBuf};

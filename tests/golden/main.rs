@@ -4,6 +4,7 @@
 //! files; `cargo test --test golden -- --nocapture` prints the parity tables.
 #![cfg(feature = "torch")]
 
+mod image;
 mod model;
 mod pipeline;
 mod samplers;

@@ -28,6 +28,9 @@ fn request(golden: &Golden) -> Result<Request, Box<dyn std::error::Error>> {
         height: 32,
         width: 32,
         init_latents: Some(Vec::<f32>::try_from(latents.flatten(0, -1))?),
+        image: None,
+        guidance_rescale: 0.0,
+        eta: 0.0,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::table::AlignmentRow;
 /// AUROC of a map that knows nothing.
 const CHANCE: f64 = 0.5;
 
-/// Every word's map over the image, all layers and steps together. Outlined: the judge's
+/// Every word's map over the image, all layers and steps together. Outlined: the
 /// objects.
 pub fn overlays(run: &AttentionRun, sample: usize) -> Result<ImageGrid, Undefined> {
     let image = &run.images[sample];
@@ -35,15 +35,14 @@ pub fn overlays(run: &AttentionRun, sample: usize) -> Result<ImageGrid, Undefine
     })
 }
 
-/// The judge's regions of the objects a word speaks of.
+/// The regions of the objects a word speaks of.
 fn outlines_of_word(run: &AttentionRun, sample: usize, text: &str) -> Vec<Outline> {
-    let Some(verdict) = &run.images[sample].verdict else { return Vec::new() };
     let mut phrases: Vec<usize> =
         run.object_words().iter().filter(|w| w.text == text).map(|w| w.phrase).collect();
     phrases.dedup();
     let outline = |phrase: usize| {
-        let label = super::score::object_name(run, phrase);
-        verdict.mask(phrase).map(|mask| Outline { label, mask })
+        let label = run.object_name(phrase);
+        run.region(sample, phrase).map(|mask| Outline { label, mask })
     };
     phrases.into_iter().filter_map(outline).collect()
 }

@@ -11,6 +11,7 @@ pub mod score;
 pub mod tables;
 
 use image::RgbImage;
+use ndarray::Array2;
 
 use crate::judge::Verdict;
 use crate::measure::record::AttentionRecord;
@@ -27,16 +28,25 @@ pub struct PromptWord {
     pub positions: Vec<usize>,
 }
 
-/// A word that says something of an object the world knows.
+/// The region of an object, given by somebody who knows the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenRegion {
+    /// The words of the prompt that speak of the object, lower case.
+    pub words: Vec<String>,
+    /// Where it is, in the image's own resolution.
+    pub mask: Array2<bool>,
+}
+
+/// A word that says something of an object the world knows, or whose region was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectWord {
     /// Lower case.
     pub text: String,
-    /// What it says.
-    pub role: Role,
-    /// Which phrase of the prompt it belongs to.
+    /// What it says; none if all that is known of it is its region.
+    pub role: Option<Role>,
+    /// Which phrase of the prompt, or which given region, it belongs to.
     pub phrase: usize,
-    /// Positions of its tokens, this occurrence alone.
+    /// Positions of its tokens: of this occurrence alone, or of all where the region was given.
     pub positions: Vec<usize>,
 }
 
@@ -73,6 +83,8 @@ pub struct AttentionRun {
     pub prompt: String,
     /// What the prompt says, if the world understands it.
     pub expectations: Option<Expectations>,
+    /// Regions that were given; where there are any, the judge's are not used.
+    pub given: Vec<GivenRegion>,
     /// The prompt's tokens, start and end included.
     pub tokens: Vec<PromptToken>,
     /// The images.
@@ -99,8 +111,64 @@ impl AttentionRun {
         words
     }
 
+    /// Whether there is anything to score maps against.
+    pub fn is_scored(&self) -> bool {
+        self.expectations.is_some() || !self.given.is_empty()
+    }
+
+    /// How many objects there are, as far as known.
+    pub fn objects(&self) -> usize {
+        match &self.expectations {
+            _ if !self.given.is_empty() => self.given.len(),
+            Some(expectations) => expectations.objects.len(),
+            None => 0,
+        }
+    }
+
+    /// Where an object is in an image; none if the judge did not find it.
+    pub fn region(&self, sample: usize, object: usize) -> Option<Array2<bool>> {
+        if !self.given.is_empty() {
+            return self.given.get(object).map(|region| region.mask.clone());
+        }
+        self.images[sample].verdict.as_ref()?.mask(object)
+    }
+
+    /// What an object is called: its phrase as the prompt has it, without fillers (`red ball`),
+    /// or the words that its region was given for.
+    pub fn object_name(&self, object: usize) -> String {
+        if let Some(region) = self.given.get(object) {
+            return region.words.join(" ");
+        }
+        let Some(object) = self.expectations.as_ref().and_then(|e| e.objects.get(object)) else {
+            return String::new();
+        };
+        let mut words: Vec<_> = object.words.iter().collect();
+        words.sort_by_key(|w| w.range.start);
+        let texts = words.iter().filter_map(|w| self.prompt.get(w.range.clone()));
+        texts.collect::<Vec<_>>().join(" ").to_lowercase()
+    }
+
+    /// The words whose regions were given.
+    fn given_words(&self) -> Vec<ObjectWord> {
+        let known = self.words();
+        let mut words = Vec::new();
+        for (phrase, region) in self.given.iter().enumerate() {
+            for text in &region.words {
+                let word = known.iter().find(|word| word.text == *text);
+                let positions = word.map(|word| word.positions.clone()).unwrap_or_default();
+                if !positions.is_empty() {
+                    words.push(ObjectWord { text: text.clone(), role: None, phrase, positions });
+                }
+            }
+        }
+        words
+    }
+
     /// The words that describe objects, one entry an occurrence.
     pub fn object_words(&self) -> Vec<ObjectWord> {
+        if !self.given.is_empty() {
+            return self.given_words();
+        }
         let Some(expectations) = &self.expectations else { return Vec::new() };
         let mut words = Vec::new();
         for (phrase, object) in expectations.objects.iter().enumerate() {
@@ -108,7 +176,8 @@ impl AttentionRun {
                 let positions = self.positions_of(word.range.start, word.range.end);
                 let text = self.prompt[word.range.clone()].to_lowercase();
                 if !positions.is_empty() {
-                    words.push(ObjectWord { text, role: word.role, phrase, positions });
+                    let role = Some(word.role);
+                    words.push(ObjectWord { text, role, phrase, positions });
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::score::{OTHER_IMAGES, PERMUTED_WORDS, Scored, mean_auroc, object_name};
+use super::score::{OTHER_IMAGES, PERMUTED_WORDS, Scored, mean_auroc};
 use super::{AttentionRun, Detail, Level, ObjectWord, WordMaps, figures};
 use crate::figure::{ColorMap, Figure, FigureError, WIDE, encode_png};
 use crate::judge;
@@ -94,7 +94,7 @@ pub fn findings(run: &AttentionRun, rows: &[AlignmentRow]) -> Vec<WordFinding> {
     let whole: Vec<&AlignmentRow> =
         rows.iter().filter(|r| r.site.is_none() && r.step.is_none()).collect();
     let finding = |word: &ObjectWord| {
-        let object = object_name(run, word.phrase);
+        let object = run.object_name(word.phrase);
         let of_word = |control: bool| {
             let rows = whole.iter().copied().filter(|r| {
                 r.word == word.text && r.object == object && r.control.is_some() == control
@@ -191,8 +191,9 @@ pub fn report(
     for (sample, image) in run.images.iter().enumerate().take(EXPLORED_IMAGES) {
         let caption = format!(
             "Image {sample}, seed {}. All layers, heads and steps together, aggregated as DAAM \
-             does. Outlines: the objects the judge found for the word.",
-            image.seed
+             does. Outlines: the objects {} for the word.",
+            image.seed,
+            if run.given.is_empty() { "the judge found" } else { "given" }
         );
         maps.blocks.extend(
             picture(&format!("overlay-{sample:03}"), caption)?.map(|p| Block::Picture(Box::new(p))),
@@ -203,7 +204,7 @@ pub fn report(
     if run.expectations.is_some() {
         report.sections.push(judge_section(run));
     }
-    report.sections.push(method_section());
+    report.sections.push(method_section(run));
     report.rerun = Some(rerun);
     Ok(report)
 }
@@ -245,15 +246,22 @@ fn findings_section(run: &AttentionRun, rows: &[AlignmentRow]) -> Section {
         control: f.control.as_ref().map(estimate),
         scale: Some(Scale { low: 0.0, high: 1.0, nothing: Some(CHANCE) }),
         basis: format!(
-            "n = {} of {} images; 95 % t interval over images; judge {} {}; control: \
-             the other objects' words",
+            "n = {} of {} images; 95 % t interval over images; {}; control: the other objects' \
+             words",
             f.own.as_ref().map_or(0, |o| o.images),
             f.images,
-            judge::NAME,
-            judge::VERSION
+            regions_from(run)
         ),
     });
     section.with(Block::Findings(blocks.collect())).prose(FINDINGS_PROSE)
+}
+
+/// Who says where the objects are.
+fn regions_from(run: &AttentionRun) -> String {
+    if run.given.is_empty() {
+        return format!("judge {} {}", judge::NAME, judge::VERSION);
+    }
+    "regions given as masks".to_owned()
 }
 
 const FINDINGS_PROSE: &str = "AUROC is the probability that a pixel of the object has more of \
@@ -321,11 +329,15 @@ fn judge_section(run: &AttentionRun) -> Section {
     Section::new("Does the image show what the prompt says?").with(Block::Table(table))
 }
 
-fn method_section() -> Section {
+fn method_section(run: &AttentionRun) -> Section {
+    let objects = if run.given.is_empty() {
+        "Objects are the judge's masks of the image, not drawn by hand."
+    } else {
+        "Objects are the masks that were given with the image, not the judge's."
+    };
     Section::new("How this was measured").prose(format!(
         "Cross-attention probabilities of the conditional branch were reduced while the model \
-         ran; the explicit attention kernel was used where they were watched. Objects are the \
-         judge's masks of the generated image, not drawn by hand. IoU in the table is taken at \
+         ran; the explicit attention kernel was used where they were watched. {objects} IoU in the table is taken at \
          {DAAM_THRESHOLD} of each map's range. The tables in this run's folder hold every \
          number: `attention`, `alignment`, `judgement`, `tokens`, `images`."
     ))
@@ -373,9 +385,7 @@ fn explorer_image(
             }
         }
     }
-    let verdict = image.verdict.as_ref();
-    let phrases = run.expectations.as_ref().map_or(0, |e| e.objects.len());
-    let mask = |p: usize| verdict.and_then(|v| v.mask(p)).map(|mask| (object_name(run, p), mask));
+    let mask = |p: usize| run.region(sample, p).map(|mask| (run.object_name(p), mask));
     Ok(ExplorerImage {
         title: format!("seed {}", image.seed),
         png: encode_png(&image.image)?,
@@ -384,7 +394,7 @@ fn explorer_image(
         heads: vec!["mean of heads".to_owned()],
         steps,
         maps,
-        masks: (0..phrases).filter_map(mask).collect(),
+        masks: (0..run.objects()).filter_map(mask).collect(),
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use super::{AttentionRun, Detail, Level, ObjectWord, WordMaps};
+use super::{AttentionRun, Detail, JudgedImage, Level, ObjectWord, WordMaps};
 use crate::measure::interval::DEFAULT_CONFIDENCE;
 use crate::measure::localisation::{DAAM_THRESHOLD, Localisation};
 use crate::measure::{Estimate, Undefined};
@@ -17,7 +17,8 @@ pub const PERMUTED_WORDS: &str = "permuted-words";
 
 /// Scores every object word of every image, at every level, with its control.
 ///
-/// Images in which the judge found no object for a phrase have no region to score against and
+/// Regions are those that were given, or the judge's: images in which it found no object for a
+/// phrase have no region to score against and
 /// no rows for its words.
 ///
 /// # Errors
@@ -50,16 +51,12 @@ pub struct Placed {
 /// # Errors
 /// A record whose maps are no numbers.
 pub fn placed(run: &AttentionRun) -> Result<Vec<Placed>, Undefined> {
-    let Some((image, verdict)) =
-        run.images.first().and_then(|i| i.verdict.as_ref().map(|v| (&i.image, v)))
-    else {
-        return Ok(Vec::new());
-    };
+    let Some(JudgedImage { image, .. }) = run.images.first() else { return Ok(Vec::new()) };
     let shape = (image.height() as usize, image.width() as usize);
     let maps = WordMaps::new(run, 0, shape, Detail::Whole)?;
     let mut all = Vec::new();
     for word in run.object_words() {
-        let Some(region) = verdict.mask(word.phrase) else { continue };
+        let Some(region) = run.region(0, word.phrase) else { continue };
         let map = maps.word(Level::Whole, &word.positions)?;
         let row = row(run, (0, &word), Level::Whole, None, (&map, &region));
         all.push(Placed { row, map, region });
@@ -101,14 +98,12 @@ fn score_image(
     words: &[ObjectWord],
     detail: Detail,
 ) -> Result<Vec<AlignmentRow>, Undefined> {
-    let image = &run.images[sample];
-    let Some(verdict) = &image.verdict else { return Ok(Vec::new()) };
-    let (width, height) = image.image.dimensions();
+    let (width, height) = run.images[sample].image.dimensions();
     let maps = WordMaps::new(run, sample, (height as usize, width as usize), detail)?;
     let levels: Vec<Level> = maps.levels().collect();
     let mut rows = Vec::new();
     for word in words {
-        let Some(region) = verdict.mask(word.phrase) else { continue };
+        let Some(region) = run.region(sample, word.phrase) else { continue };
         let others = words.iter().filter(|other| other.phrase != word.phrase);
         let others: Vec<&ObjectWord> = others.collect();
         for &level in &levels {
@@ -144,7 +139,7 @@ fn row(
         prompt: run.prompt.clone(),
         word: word.text.clone(),
         role: role_name(word.role).to_owned(),
-        object: object_name(run, word.phrase),
+        object: run.object_name(word.phrase),
         site,
         step: step.map(|s| s as u32),
         timestep: step.and_then(|s| run.steps.get(s)).map(|(timestep, _)| *timestep),
@@ -158,27 +153,17 @@ fn row(
     }
 }
 
-/// What a word does in its phrase, as the table calls it.
-pub fn role_name(role: Role) -> &'static str {
+/// What a word does in its phrase, as the table calls it; none: its region was given.
+pub fn role_name(role: Option<Role>) -> &'static str {
     match role {
-        Role::Noun => "shape",
-        Role::Colour => "colour",
-        Role::Size => "size",
-        Role::Finish => "finish",
-        Role::Count => "count",
-        _ => "other",
+        None => "given",
+        Some(Role::Noun) => "shape",
+        Some(Role::Colour) => "colour",
+        Some(Role::Size) => "size",
+        Some(Role::Finish) => "finish",
+        Some(Role::Count) => "count",
+        Some(_) => "other",
     }
-}
-
-/// The phrase as the prompt has it, without fillers: `red ball`.
-pub fn object_name(run: &AttentionRun, phrase: usize) -> String {
-    let Some(object) = run.expectations.as_ref().and_then(|e| e.objects.get(phrase)) else {
-        return String::new();
-    };
-    let mut words: Vec<_> = object.words.iter().collect();
-    words.sort_by_key(|w| w.range.start);
-    let texts = words.iter().filter_map(|w| run.prompt.get(w.range.clone()));
-    texts.collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 /// A mean AUROC.
