@@ -269,6 +269,7 @@ pub fn generate(
         size: [request.height, request.width],
     };
     let conditioning = model.condition(&prompts, &mut cx)?;
+    tracing::debug!("prompts encoded");
     let mut sampler = request.prepare(model)?;
     let mut noise = NoiseSource::new(&request.seeds);
     let shape = request.latent_shape(model);
@@ -336,6 +337,7 @@ fn denoise(
         if !x.sum(Kind::Float).double_value(&[]).is_finite() {
             return Err(PipelineError::NotFinite { step });
         }
+        tracing::debug!("step {} of {steps} done", step + 1);
         progress(step + 1, steps);
     }
     Ok(x)
