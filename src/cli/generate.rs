@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use tch::{Kind, Tensor};
 
 use super::output::{OutputArgs, line};
-use super::run_model::{ModelArgs, SampleArgs, generate_with_bar, manifest, warn_of_cut_words};
+use super::run_model::{
+    ModelArgs, SampleArgs, finish, generate_with_bar, manifest, warn_of_cut_words,
+};
 use crate::figure::encode_png;
 use crate::model::parameters::save_tensors;
 use crate::pipeline::{Generation, Request};
@@ -81,7 +83,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     let mut images = frame(rows)?;
     write_parquet::<ImageRow>(&mut images, &folder.path("tables/images.parquet")?)?;
     manifest.schemas = crate::table::versions();
-    let at = folder.finish(manifest)?;
+    let at = finish(folder, manifest, &args.model, &model)?;
     for (file, latents) in
         [(&args.save_latents, &made.init_latents), (&args.save_final_latents, &made.latents)]
     {

@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail};
 use indicatif::DecimalBytes;
 
 use super::output::{OutputArgs, note};
-use super::run_model::{ModelArgs, SampleArgs, generate_with_bar, manifest, warn_of_cut_words};
+use super::run_model::{
+    ModelArgs, SampleArgs, finish, generate_with_bar, manifest, warn_of_cut_words,
+};
 use super::sites::{extent, shape_text};
 use super::steps;
 use crate::figure::encode_png;
@@ -96,7 +98,7 @@ pub fn run(mut args: Args) -> Result<u8> {
         save_tensors(path, &raw.into_tensors())?;
         note(&path.display().to_string());
     }
-    note(&folder.finish(manifest)?.display().to_string());
+    note(&finish(folder, manifest, &args.model, &model)?.display().to_string());
     args.output.format.print(&frame)?;
     Ok(0)
 }
