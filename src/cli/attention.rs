@@ -6,13 +6,13 @@ use super::image_args::{ImageArgs, inversion_sentence, write_source};
 use super::masks::{WordMask, given_regions};
 use super::output::{Format, OutputArgs, bar, line, note};
 use super::run_model::{
-    ModelArgs, SampleArgs, facts, generate_with_bar, manifest, quoted, warn_of_cut_words,
+    ModelArgs, SampleArgs, facts, finish, generate_with_bar, manifest, quoted, warn_of_cut_words,
 };
 use crate::figure::encode_png;
 use crate::judge;
 use crate::model::checkpoint::{DiffusionModel, ModelFiles};
 use crate::model::tokenizer::Tokens;
-use crate::pipeline::{Generation, Purpose, Request, generate};
+use crate::pipeline::{Generation, Request, generate};
 use crate::probe::attention::report::{self, FIGURE_WIDTH};
 use crate::probe::attention::{
     AttentionRun, Detail, GivenRegion, JudgedImage, PromptToken, score, tables,
@@ -148,7 +148,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     let page = report::report(&captured, &rows, facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
-    let at = folder.finish(manifest)?;
+    let at = finish(folder, manifest, &args.model, &model)?;
 
     match args.output.format.format {
         Format::Table => print_findings(&captured, &rows)?,
@@ -205,7 +205,7 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
     bar.finish_and_clear();
     let mut table = frame(rows.clone())?;
     write_parquet::<AlignmentRow>(&mut table, &folder.path("tables/alignment.parquet")?)?;
-    let at = folder.finish(manifest)?;
+    let at = finish(folder, manifest, &args.model, &model)?;
     match args.output.format.format {
         Format::Table => {
             report::world_sentences(&rows, count).iter().try_for_each(|text| line(text))?;

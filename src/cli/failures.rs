@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::output::{OutputArgs, bar, note};
-use super::run_model::{ModelArgs, manifest};
+use super::run_model::{ModelArgs, finish, manifest};
 use crate::figure::encode_png;
 use crate::judge;
 use crate::measure::Proportion;
@@ -120,7 +120,7 @@ pub fn run(args: Args) -> Result<u8> {
     write_parquet::<JudgementRow>(&mut frame(rows)?, &folder.path("tables/judgement.parquet")?)?;
     let path = folder.path("tables/judgement_summary.parquet")?;
     write_parquet::<JudgementSummaryRow>(&mut summary, &path)?;
-    let at = folder.finish(manifest)?;
+    let at = finish(folder, manifest, &args.model, &model)?;
     args.output.format.print(&summary)?;
     note(&format!("images, reasons and tables: {}", at.display()));
     Ok(0)

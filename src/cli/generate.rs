@@ -7,10 +7,14 @@ use tch::{Kind, Tensor};
 
 use super::image_args::{ImageArgs, inversion_sentence, write_source};
 use super::output::{Format, OutputArgs, line};
-use super::run_model::{ModelArgs, SampleArgs, generate_with_bar, manifest, warn_of_cut_words};
+use super::run_model::{
+    ModelArgs, SampleArgs, finish, generate_with_bar, manifest, warn_of_cut_words,
+};
 use crate::figure::encode_png;
 use crate::model::parameters::save_tensors;
+use crate::pipeline::{Generation, Request};
 use crate::run::{RunFolder, digest_bytes};
+use crate::sampler::NoiseSource;
 use crate::table::{ImageRow, frame, write_parquet};
 
 const EXAMPLES: &str = "\
@@ -26,7 +30,7 @@ Examples:
       --save-latents noise.safetensors
 
 --save-latents writes the unit noise the run starts from; --init-latents starts from such a
-file, here or in another tool.
+file, here or in another tool. --save-noise writes what DDPM, Euler ancestral and LCM draw later.
 
 --image encodes an image (the mean of the autoencoder's distribution), noises it to the timestep
 that leaves a share --strength of the steps (default 0.8), and samples on from there with any
@@ -56,6 +60,10 @@ pub struct Args {
     /// Write the denoised latents, before the autoencoder: safetensors, likewise
     #[arg(long, value_name = "FILE")]
     save_final_latents: Option<PathBuf>,
+    /// Write the noise that the samplers with noise at each step draw, in their order:
+    /// safetensors, one tensor `noise` [steps, n, c, h, w]
+    #[arg(long, value_name = "FILE")]
+    save_noise: Option<PathBuf>,
 }
 
 /// Strength where none is given, as in diffusers.
@@ -63,7 +71,8 @@ const DEFAULT_STRENGTH: f64 = 0.8;
 
 /// Runs the command.
 pub fn run(mut args: Args) -> Result<u8> {
-    for file in [&args.save_latents, &args.save_final_latents].into_iter().flatten() {
+    let files = [&args.save_latents, &args.save_final_latents, &args.save_noise];
+    for file in files.into_iter().flatten() {
         check_writable(file)?;
     }
     let file = args.image.read(&mut args.sample)?;
@@ -100,13 +109,16 @@ pub fn run(mut args: Args) -> Result<u8> {
     write_parquet::<ImageRow>(&mut images, &folder.path("tables/images.parquet")?)?;
     let inversion = write_source(&folder, &model, &request, &made)?;
     manifest.schemas = crate::table::versions();
-    let at = folder.finish(manifest)?;
+    let at = finish(folder, manifest, &args.model, &model)?;
     for (file, latents) in
         [(&args.save_latents, &made.init_latents), (&args.save_final_latents, &made.latents)]
     {
         if let Some(file) = file {
-            save_latents(file, latents)?;
+            save_tensor(file, "latents", latents)?;
         }
+    }
+    if let Some(file) = &args.save_noise {
+        save_tensor(file, "noise", &noise_of_steps(&request, &made))?;
     }
     match (args.output.format.format, inversion) {
         (Format::Table, inversion) => {
@@ -130,7 +142,14 @@ fn check_writable(file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn save_latents(file: &Path, latents: &Tensor) -> Result<()> {
-    let latents = latents.to_kind(Kind::Float);
-    Ok(save_tensors(file, &[("latents".to_owned(), latents)])?)
+fn save_tensor(file: &Path, name: &str, tensor: &Tensor) -> Result<()> {
+    Ok(save_tensors(file, &[(name.to_owned(), tensor.to_kind(Kind::Float))])?)
+}
+
+/// The noise of a request's steps, [steps, n, c, h, w]: what its seeds give after the noise that
+/// a run starts from. Samplers without noise do not ask for it.
+fn noise_of_steps(request: &Request, made: &Generation) -> Tensor {
+    let mut source = NoiseSource::new(&request.seeds);
+    let rows = (0..=made.timesteps.len()).map(|_| source.like(&made.init_latents));
+    Tensor::stack(&rows.skip(1).collect::<Vec<_>>(), 0)
 }

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
 use super::output::{Format, OutputArgs, bar, line, note};
-use super::run_model::{ModelArgs, SampleArgs, facts, manifest, warn_of_cut_words};
+use super::run_model::{ModelArgs, SampleArgs, facts, finish, manifest, warn_of_cut_words};
 use super::sites::extent;
 use crate::figure::{Figure, WIDE, encode_png};
 use crate::judge;
@@ -136,7 +136,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     let page = report(rows, &traced.pictures, facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
-    let at = folder.finish(manifest)?;
+    let at = finish(folder, manifest, &args.model, &model)?;
     match args.output.format.format {
         Format::Table => print_findings(rows)?,
         _ => args.output.format.print(&frame(rows.clone())?)?,

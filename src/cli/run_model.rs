@@ -15,7 +15,9 @@ use crate::model::parameters::WeightFile;
 use crate::model::tokenizer::{LongPrompt, Tokens};
 use crate::pipeline::{Generation, Purpose, Request, generate};
 use crate::report::Fact;
-use crate::run::{FileRecord, Guidance, Manifest, ModelRecord, RuntimeRecord, SamplingRecord};
+use crate::run::{
+    FileRecord, Guidance, Manifest, ModelRecord, RunFolder, RuntimeRecord, SamplingRecord,
+};
 use crate::sampler::{SamplerKind, SchedulerConfig};
 use crate::tap::Tap;
 use crate::tap::edit::Edits;
@@ -137,9 +139,19 @@ impl ModelArgs {
         Ok(DiffusionModel::open(self.load.source(&self.model), placement)?)
     }
 
-    /// What the manifest says of the model.
-    pub fn record(&self, model: &DiffusionModel) -> (ModelRecord, RuntimeRecord) {
-        let runtime = RuntimeRecord {
+    /// What the manifest says of the model. Reads every byte of its weights.
+    fn record(&self, model: &DiffusionModel) -> ModelRecord {
+        let weights = model.digests().into_iter().map(|file| FileRecord {
+            path: file.path,
+            bytes: file.bytes,
+            sha256: file.sha256,
+        });
+        ModelRecord { name: self.model.clone(), weights: weights.collect() }
+    }
+
+    /// What the manifest says of where it runs.
+    fn runtime(&self, model: &DiffusionModel) -> RuntimeRecord {
+        RuntimeRecord {
             libtorch: crate::LIBTORCH_VERSION.to_owned(),
             tch: crate::TCH_VERSION.to_owned(),
             device: format!("{:?}", model.placement.device).to_lowercase(),
@@ -149,13 +161,7 @@ impl ModelArgs {
                 AttentionKernel::Auto => "auto".to_owned(),
                 AttentionKernel::Explicit => "explicit".to_owned(),
             },
-        };
-        let weights = model.digests().into_iter().map(|file| FileRecord {
-            path: file.path,
-            bytes: file.bytes,
-            sha256: file.sha256,
-        });
-        (ModelRecord { name: self.model.clone(), weights: weights.collect() }, runtime)
+        }
     }
 }
 
@@ -373,7 +379,7 @@ pub fn generate_with_bar(
     Ok(result?)
 }
 
-/// The manifest of a run of a model.
+/// The manifest of a run of a model, but for the model: see [`finish`].
 pub fn manifest(
     probe: &str,
     args: &ModelArgs,
@@ -381,9 +387,7 @@ pub fn manifest(
     request: &Request,
 ) -> Manifest {
     let mut manifest = Manifest::new(probe);
-    let (record, runtime) = args.record(model);
-    manifest.model = Some(record);
-    manifest.runtime = Some(runtime);
+    manifest.runtime = Some(args.runtime(model));
     manifest.sampling = Some(SamplingRecord {
         sampler: request.sampler.label().to_owned(),
         guidance: Guidance::from_scale(request.guidance),
@@ -439,6 +443,18 @@ fn how_sampled(request: &Request) -> (&'static str, String) {
             ("image", format!("given, looked at once at timesteps {}", list.join(", ")))
         }
     }
+}
+
+/// Finishes the folder of a run of a model. The digests of the weights are made here: they take
+/// seconds for large models, for which nobody should wait before the first step.
+pub fn finish(
+    folder: RunFolder,
+    mut manifest: Manifest,
+    args: &ModelArgs,
+    model: &DiffusionModel,
+) -> Result<PathBuf> {
+    manifest.model = Some(args.record(model));
+    Ok(folder.finish(manifest)?)
 }
 
 impl SampleArgs {

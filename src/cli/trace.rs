@@ -8,7 +8,9 @@ use indicatif::DecimalBytes;
 
 use super::image_args::{ImageArgs, inversion_sentence, write_source};
 use super::output::{OutputArgs, note};
-use super::run_model::{ModelArgs, SampleArgs, generate_with_bar, manifest, warn_of_cut_words};
+use super::run_model::{
+    ModelArgs, SampleArgs, finish, generate_with_bar, manifest, warn_of_cut_words,
+};
 use super::sites::{extent, shape_text};
 use super::steps;
 use crate::figure::encode_png;
@@ -115,7 +117,7 @@ pub fn run(mut args: Args) -> Result<u8> {
         save_tensors(path, &raw.into_tensors())?;
         note(&path.display().to_string());
     }
-    note(&folder.finish(manifest)?.display().to_string());
+    note(&finish(folder, manifest, &args.model, &model)?.display().to_string());
     args.output.format.print(&frame)?;
     Ok(0)
 }

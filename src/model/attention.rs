@@ -1,5 +1,8 @@
 //! Attention and the transformer that diffusers calls `Transformer2DModel`.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use tch::Tensor;
 
 use super::layers::{Conv2d, GroupNorm, LayerNorm, Linear};
@@ -35,6 +38,31 @@ struct AttentionSites {
     v: SiteId,
     probs: SiteId,
     out: SiteId,
+}
+
+/// What cross-attention reads of the prompts. The keys and values that the layers of one denoiser
+/// make of it are the same at every step: they are made once and kept here.
+#[derive(Debug)]
+pub struct Context {
+    tokens: Tensor,
+    made: RefCell<BTreeMap<SiteId, [Tensor; 2]>>,
+}
+
+impl Context {
+    /// Tokens [n, tokens, c'], for one denoiser.
+    pub fn new(tokens: Tensor) -> Self {
+        Self { tokens, made: RefCell::default() }
+    }
+
+    /// Keys and values of the layer that has this site, as `make` makes them the first time.
+    fn keys_and_values(
+        &self,
+        at: SiteId,
+        make: impl FnOnce(&Tensor) -> [Tensor; 2],
+    ) -> [Tensor; 2] {
+        let mut made = self.made.borrow_mut();
+        made.entry(at).or_insert_with(|| make(&self.tokens)).each_ref().map(Tensor::shallow_clone)
+    }
 }
 
 /// Multi-head attention of x to a context (itself, or the prompt); Vaswani et al. 2017, eq. 1.
@@ -99,11 +127,22 @@ impl Attention {
         }
     }
 
-    /// x [n, queries, c], context [n, keys, c'] → [n, queries, c].
-    fn forward(&self, x: &Tensor, context: &Tensor, cx: &mut Cx<'_>) -> Result<Tensor, TapError> {
+    /// x [n, queries, c], which looks at the context or, without one, at itself → the same shape.
+    fn forward(
+        &self,
+        x: &Tensor,
+        context: Option<&Context>,
+        cx: &mut Cx<'_>,
+    ) -> Result<Tensor, TapError> {
+        let make = |from: &Tensor| {
+            [&self.to_k, &self.to_v].map(|layer| self.split_heads(layer.forward(from)))
+        };
         let q = cx.tap(self.at.q, self.split_heads(self.to_q.forward(x)))?;
-        let k = cx.tap(self.at.k, self.split_heads(self.to_k.forward(context)))?;
-        let v = cx.tap(self.at.v, self.split_heads(self.to_v.forward(context)))?;
+        let [k, v] = match context {
+            Some(context) => context.keys_and_values(self.at.k, make),
+            None => make(x),
+        };
+        let (k, v) = (cx.tap(self.at.k, k)?, cx.tap(self.at.v, v)?);
         let z = if self.kernel == AttentionKernel::Explicit || cx.wants(self.at.probs) {
             let scale = 1.0 / (q.size()[3] as f64).sqrt();
             let kind = q.kind();
@@ -182,11 +221,11 @@ impl TransformerBlock {
         }
     }
 
-    /// x [n, positions, c], context [n, tokens, c'] → [n, positions, c].
-    fn forward(&self, x: Tensor, context: &Tensor, cx: &mut Cx<'_>) -> Result<Tensor, TapError> {
+    /// x [n, positions, c] → the same shape.
+    fn forward(&self, x: Tensor, context: &Context, cx: &mut Cx<'_>) -> Result<Tensor, TapError> {
         let y = self.norm1.forward(&x);
-        let x = self.attn1.forward(&y, &y, cx)? + x;
-        let x = self.attn2.forward(&self.norm2.forward(&x), context, cx)? + x;
+        let x = self.attn1.forward(&y, None, cx)? + x;
+        let x = self.attn2.forward(&self.norm2.forward(&x), Some(context), cx)? + x;
         let x = self.ff.forward(&self.norm3.forward(&x), cx)? + x;
         cx.tap(self.at, x)
     }
@@ -240,14 +279,14 @@ impl Transformer {
         }
     }
 
-    /// x [n, c, h, w], context [n, tokens, c'] → [n, c, h, w].
+    /// x [n, c, h, w] → the same shape.
     ///
     /// # Errors
     /// The tap's own.
     pub fn forward(
         &self,
         x: &Tensor,
-        context: &Tensor,
+        context: &Context,
         cx: &mut Cx<'_>,
     ) -> Result<Tensor, TapError> {
         let (h, w) = (x.size()[2], x.size()[3]);

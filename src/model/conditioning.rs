@@ -4,18 +4,19 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use super::attention::Context;
 use super::checkpoint::DiffusionModel;
 use super::clip::ProjectedTextEncoder;
 use super::tokenizer::{LongPrompt, Tokenizer, TokenizerError};
 use crate::site::Branch;
 use crate::tap::{BatchLayout, Cx, TapError};
 
-/// What the denoiser is told besides noisy latents and timestep, made by
+/// What one denoiser is told besides noisy latents and timestep, made by its
 /// [`super::unet::Unet::condition`].
 #[derive(Debug)]
 pub struct Conditioning {
-    /// [n, tokens, c'], what cross-attention reads.
-    pub(super) context: Tensor,
+    /// What cross-attention reads.
+    pub(super) context: Context,
     /// [n, c], what is embedded and added to the timestep embedding.
     pub(super) added: Option<Tensor>,
 }

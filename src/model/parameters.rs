@@ -374,7 +374,8 @@ impl Store {
         if narrows && !tensor.f_sum(Kind::Double)?.double_value(&[]).is_finite() {
             return Ok(Err(Mismatch::TooLarge { name }));
         }
-        Ok(Ok(tensor))
+        // What is trained keeps the order of its file: optimisers change it in place.
+        Ok(Ok(if self.trainable { tensor } else { channels_last(tensor)? }))
     }
 
     /// What a module gets in place of a tensor that is not right, so that all that is wrong can
@@ -383,6 +384,16 @@ impl Store {
         let zero = Tensor::zeros([1], (self.kind, self.device));
         zero.f_expand(shape, false).unwrap_or(zero)
     }
+}
+
+/// The kernels of a convolution with the numbers of all channels side by side. Maps then keep that
+/// order as well: on a CPU, convolutions in bf16 take half as long, and no map is copied on its way
+/// into a transformer and out of it.
+fn channels_last(tensor: Tensor) -> Result<Tensor, TchError> {
+    if tensor.dim() != 4 {
+        return Ok(tensor);
+    }
+    tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])
 }
 
 fn initial(init: Init, shape: &[i64], device: Device) -> Tensor {

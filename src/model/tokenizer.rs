@@ -210,7 +210,9 @@ impl Tokenizer {
         let Some(pad) = pad_token.filter(|_| self.older_folder) else { return Ok(self) };
         let id = self.inner.token_to_id(pad.text());
         let id = id.ok_or_else(|| in_file(FILE, format!("`{}` is no token", pad.text())))?;
-        Ok(Self { pad: id.into(), ..self })
+        let mut inner = self.inner;
+        inner.add_special_tokens(&[special(pad.text())]);
+        Ok(Self { pad: id.into(), inner, ..self })
     }
 
     fn build(
@@ -225,9 +227,9 @@ impl Tokenizer {
             vocab.get(token).copied().ok_or_else(|| in_file("vocab.json", missing()))
         };
         let (start, end) = (id(Self::START)?, id(Self::END)?);
-        let pad = config.pad_token.as_ref().map_or(Self::END, TokenText::text);
-        let no_pad = || in_file(CONFIG, format!("pad_token `{pad}` is none of vocab.json"));
-        let pad = vocab.get(pad).copied().ok_or_else(no_pad)?;
+        let pad_text = config.pad_token.as_ref().map_or(Self::END, TokenText::text);
+        let no_pad = || in_file(CONFIG, format!("pad_token `{pad_text}` is none of vocab.json"));
+        let pad = vocab.get(pad_text).copied().ok_or_else(no_pad)?;
         let largest_id = vocab.values().max().copied().unwrap_or_default().into();
         let bpe = BPE::builder()
             .vocab_and_merges(vocab.into_iter().collect::<Vocab>(), merges)
@@ -235,7 +237,9 @@ impl Tokenizer {
             .end_of_word_suffix(Self::WORD_END.into())
             .build()
             .map_err(|e| in_file("vocab.json and merges.txt disagree", e))?;
-        let inner = assemble(bpe, (start, end)).map_err(|e| in_file(CONFIG, e))?;
+        let mut inner = assemble(bpe, (start, end)).map_err(|e| in_file(CONFIG, e))?;
+        // Special as the other two: where a text has it, it is no part of a word.
+        inner.add_special_tokens(&[special(pad_text)]);
         // Some configs say 10³⁰ where they mean "no limit"; CLIP has 77 positions.
         let length = if config.model_max_length > 1 << 20 {
             default_length()
@@ -396,7 +400,11 @@ fn assemble(bpe: BPE, (start, end): (u32, u32)) -> tokenizers::Result<tokenizers
             .trim_offsets(false)
             .add_prefix_space(false),
     ));
-    let special = |text: &str| AddedToken::from(text, true);
     tokenizer.add_special_tokens(&[special(Tokenizer::START), special(Tokenizer::END)]);
     Ok(tokenizer)
+}
+
+/// A token that is found in a text before it is split into words.
+fn special(text: &str) -> AddedToken {
+    AddedToken::from(text, true)
 }

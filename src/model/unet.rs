@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::attention::{AttentionKernel, Transformer, TransformerShape};
+use super::attention::{AttentionKernel, Context, Transformer, TransformerShape};
 use super::conditioning::{Added, Conditioning, ConditioningError};
 use super::config::{ADDED_SIZES, AddedWidths, UnetConfig};
 use super::layers::{Conv2d, GroupNorm};
@@ -232,7 +232,7 @@ impl Unet {
             (Some(_), None) => return Err(ConditioningError::AddedMissing),
             (None, Some(_)) => return Err(ConditioningError::AddedUnread),
         };
-        Ok(Conditioning { context, added })
+        Ok(Conditioning { context: Context::new(context), added })
     }
 
     /// Latents x [n, c, h, w], timesteps `[n]`, what [`Self::condition`] made of n prompts →
@@ -269,7 +269,8 @@ impl Unet {
             x = block.forward(x, &time, context, &mut kept, cx)?;
         }
         // 6. out
-        Ok(self.conv_out.forward(&self.conv_norm_out.forward(&x).silu()))
+        // Samplers and their files have the plain order of numbers, whatever that of the weights.
+        Ok(self.conv_out.forward(&self.conv_norm_out.forward(&x).silu()).contiguous())
     }
 }
 
@@ -294,7 +295,7 @@ impl DownBlock {
         &self,
         mut x: Tensor,
         time: &Tensor,
-        context: &Tensor,
+        context: &Context,
         kept: &mut Vec<Tensor>,
         cx: &mut Cx<'_>,
     ) -> Result<Tensor, TapError> {
@@ -321,7 +322,7 @@ impl MidBlock {
         &self,
         x: &Tensor,
         time: &Tensor,
-        context: &Tensor,
+        context: &Context,
         cx: &mut Cx<'_>,
     ) -> Result<Tensor, TapError> {
         let x = self.resnets[0].forward(x, Some(time), cx)?;
@@ -336,7 +337,7 @@ impl UpBlock {
         &self,
         mut x: Tensor,
         time: &Tensor,
-        context: &Tensor,
+        context: &Context,
         kept: &mut Vec<Tensor>,
         cx: &mut Cx<'_>,
     ) -> Result<Tensor, TapError> {

@@ -142,6 +142,7 @@ impl Denoiser<'_> {
         cx.now(at, BatchLayout::Shared);
         let guided = self.guide(noisy, &output.to_kind(Kind::Float), cx)?;
         self.done += 1;
+        tracing::debug!("step {} of {} done", self.done, self.all);
         (self.progress)(self.done, self.all);
         Ok(guided)
     }

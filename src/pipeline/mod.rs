@@ -70,6 +70,7 @@ pub fn generate(
         size: [request.height, request.width],
     };
     let conditioning = model.condition(&prompts, &mut cx)?;
+    tracing::debug!("prompts encoded");
     let mut noise = NoiseSource::new(&request.seeds);
     let unit_noise = unit_noise(model, request, &mut noise);
     let source = match &request.image {

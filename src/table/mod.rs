@@ -28,8 +28,7 @@ pub use declare::{Row, TableDeclaration};
 pub use declared::{
     AlignmentRow, AttentionRow, CalibrationRow, ConfusionRow, DoctorRow, ImageRow, InversionRow,
     JudgementRow, JudgementSummaryRow, ModelCheckRow, ModelRow, PatchRow, ScheduleRow, SchemaRow,
-    SiteRow,
-    TokenRow, TracePlanRow, TraceStatisticsRow, declaration, declarations, versions,
+    SiteRow, TokenRow, TracePlanRow, TraceStatisticsRow, declaration, declarations, versions,
 };
 pub use describe::{documentation, schema};
 pub use error::{Problem, TableError};

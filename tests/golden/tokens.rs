@@ -26,7 +26,8 @@ fn ids_agree(name: &str, folder: &str) -> Outcome {
         &read("vocab.json")?,
         &read("merges.txt")?,
         &read("tokenizer_config.json")?,
-    )?;
+    )?
+    .with_special_tokens(&read("special_tokens_map.json")?)?;
     let goldens: Goldens = json("goldens/tokens.json")?;
     let (all, padded) = (&goldens.ids[name], &goldens.padded[name]);
     assert_eq!(all.len(), goldens.texts.len());
@@ -48,6 +49,12 @@ fn ids_agree(name: &str, folder: &str) -> Outcome {
 #[test]
 fn ids_of_the_tiny_tokenizer() -> Outcome {
     ids_agree("sd", "tiny/sd/tokenizer")
+}
+
+/// As the second tokenizer of SDXL and that of Stable Diffusion 2.
+#[test]
+fn ids_of_a_tokenizer_that_pads_with_an_exclamation_mark() -> Outcome {
+    ids_agree("xl2", "tiny/xl/tokenizer_2")
 }
 
 #[test]

@@ -4,6 +4,8 @@
 #[cfg(unix)]
 mod cargo;
 #[cfg(unix)]
+mod environment;
+#[cfg(unix)]
 mod libtorch;
 #[cfg(unix)]
 mod python;

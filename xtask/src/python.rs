@@ -16,7 +16,7 @@ import importlib.util, os
 found = importlib.util.find_spec('torch')
 print(os.path.dirname(found.origin) if found and found.origin else '')";
 
-/// An interpreter that was seen to run.
+/// An interpreter.
 pub struct Python {
     program: PathBuf,
 }
@@ -35,9 +35,14 @@ impl Python {
         bail!("found no Python 3.8 or newer (looked for `python3` and `python`)")
     }
 
+    /// The interpreter at a path; whether it runs is seen when it is used.
+    pub fn at(program: PathBuf) -> Self {
+        Self { program }
+    }
+
     /// The interpreter inside a virtual environment.
     pub fn of_environment(home: &Path) -> Self {
-        Self { program: home.join("bin/python") }
+        Self::at(home.join("bin/python"))
     }
 
     /// A command that runs this interpreter.

@@ -1,7 +1,9 @@
 //! The tasks: what they are called, what they do, and which one a command line means.
 
+mod benchmark;
 mod goldens;
 mod help;
+mod parity;
 mod probe;
 mod setup;
 mod test;
@@ -24,7 +26,15 @@ pub struct Task {
 }
 
 /// Every task, in the order of the help.
-pub const TASKS: &[Task] = &[setup::TASK, probe::TASK, test::TASK, goldens::TASK, help::TASK];
+pub const TASKS: &[Task] = &[
+    setup::TASK,
+    probe::TASK,
+    test::TASK,
+    goldens::TASK,
+    parity::TASK,
+    benchmark::TASK,
+    help::TASK,
+];
 
 /// Edits (of letters) up to which a wrong word is taken for a slip of the known one.
 const FORGIVEN_EDITS: usize = 2;
