@@ -4,9 +4,10 @@ use anyhow::{Context, Result, bail};
 
 use super::image_args::{ImageArgs, inversion_sentence, write_source};
 use super::masks::{WordMask, given_regions};
+use super::model_args::ModelArgs;
 use super::output::{Format, OutputArgs, bar, line, note};
 use super::run_model::{
-    ModelArgs, SampleArgs, facts, finish, generate_with_bar, manifest, quoted, warn_of_cut_words,
+    SampleArgs, facts, finish, generate_with_bar, manifest, quoted, warn_of_cut_words,
 };
 use crate::figure::encode_png;
 use crate::judge;

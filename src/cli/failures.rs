@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
+use super::model_args::ModelArgs;
 use super::output::{OutputArgs, bar, note};
-use super::run_model::{ModelArgs, finish, manifest};
+use super::run_model::{finish, manifest};
 use crate::figure::encode_png;
 use crate::judge;
 use crate::measure::Proportion;

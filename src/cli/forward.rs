@@ -7,8 +7,9 @@ use image::RgbImage;
 use tch::Tensor;
 
 use super::image_file::read_image;
+use super::model_args::LoadArgs;
 use super::output::{OutputArgs, note, seed_value};
-use super::run_model::{LoadArgs, quoted};
+use super::run_model::quoted;
 use super::steps;
 use super::world::caption_image;
 use crate::figure::{

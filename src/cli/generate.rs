@@ -6,10 +6,9 @@ use anyhow::{Context, Result};
 use tch::{Kind, Tensor};
 
 use super::image_args::{ImageArgs, inversion_sentence, write_source};
+use super::model_args::ModelArgs;
 use super::output::{Format, OutputArgs, line};
-use super::run_model::{
-    ModelArgs, SampleArgs, finish, generate_with_bar, manifest, warn_of_cut_words,
-};
+use super::run_model::{SampleArgs, finish, generate_with_bar, manifest, warn_of_cut_words};
 use crate::figure::encode_png;
 use crate::model::parameters::save_tensors;
 use crate::pipeline::{Generation, Request};

@@ -22,6 +22,8 @@ mod image_file;
 #[cfg(feature = "torch")]
 mod masks;
 #[cfg(feature = "torch")]
+mod model_args;
+#[cfg(feature = "torch")]
 mod models;
 mod output;
 #[cfg(feature = "torch")]

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use clap::Subcommand;
 
+use super::model_args::LoadArgs;
 use super::output::FormatArgs;
-use super::run_model::LoadArgs;
 use crate::model::checkpoint::{ModelError, ModelFiles};
 use crate::model::hub;
 use crate::model::inspect::{Inspection, Part, inspect};

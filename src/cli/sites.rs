@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
+use super::model_args::ModelArgs;
 use super::output::FormatArgs;
-use super::run_model::ModelArgs;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::check_size;
 use crate::site::{Extent, Glob, Site};

@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 
+use super::model_args::LoadArgs;
 use super::output::{Format, FormatArgs, line};
-use super::run_model::{LoadArgs, warn_of_cut};
+use super::run_model::warn_of_cut;
 use crate::model::checkpoint::{ModelFiles, read_tokenizer};
 use crate::model::tokenizer::{LongPrompt, Tokens};
 use crate::table::{self, TokenRow};

@@ -7,10 +7,9 @@ use anyhow::{Context, Result, bail};
 use indicatif::DecimalBytes;
 
 use super::image_args::{ImageArgs, inversion_sentence, write_source};
+use super::model_args::ModelArgs;
 use super::output::{OutputArgs, note};
-use super::run_model::{
-    ModelArgs, SampleArgs, finish, generate_with_bar, manifest, warn_of_cut_words,
-};
+use super::run_model::{SampleArgs, finish, generate_with_bar, manifest, warn_of_cut_words};
 use super::sites::{extent, shape_text};
 use super::steps;
 use crate::figure::encode_png;

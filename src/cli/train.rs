@@ -145,7 +145,7 @@ enum Target {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<u8> {
-    let device = super::run_model::device(&args.device)?;
+    let device = super::model_args::device(&args.device)?;
     let (steps, batch, learning_rate, warmup) = args.part.defaults();
     let steps = args.steps.unwrap_or(steps);
     let plan = TrainingPlan {
