@@ -17,7 +17,7 @@ use crate::support::{Everything, Golden, Outcome, Parity, TOLERANCE, fixture, js
 const GUIDANCE: f64 = 3.0;
 const RESCALE: f64 = 0.7;
 const INVERSION_STEPS: usize = 8;
-const INVERSION_GUIDANCES: [f64; 2] = [1.0, 1.5];
+const INVERSION_GUIDANCES: [f64; 2] = [1.0, 1.2];
 const SIDE: u32 = 32;
 /// Of a last latent: the denoiser of random weights magnifies rounding at each step, most of all
 /// on the way back from an inversion.

@@ -26,7 +26,7 @@ fn open() -> Result<DiffusionModel, Box<dyn Error>> {
 }
 
 /// The golden tensors of sites whose names start so, without the project's own prefix.
-fn sites<'a>(golden: &'a Golden, part: impl Fn(&str) -> bool) -> BTreeMap<String, &'a Tensor> {
+fn sites(golden: &Golden, part: impl Fn(&str) -> bool) -> BTreeMap<String, &Tensor> {
     golden.under("xl/").into_iter().filter(|(name, _)| part(name)).collect()
 }
 
