@@ -101,7 +101,7 @@ fn unfetched(why: &Error, by_hand: &Path, missing: &[&Wheel], platform: &Platfor
          {files}\n\
          Where there is a network, this fetches them into the current folder:\n  \
          python3 -m pip {arguments}\n\
-         (a browser finds them under https://pypi.org/project/torch/{version}/#files and kin).\n\
+         (a browser finds them among the files of torch {version} at the Python Package Index).\n\
          Or set LIBTORCH to an unpacked libtorch {version}; or, where Python has \
          torch {version}, run `cargo xtask setup --libtorch python`.",
         folder = by_hand.display(),
