@@ -238,6 +238,7 @@ fn what_means_nothing_is_refused_with_a_reason() {
     let noise = Some(vec![0.0; 4 * 8 * 8]);
     says(Request { init_latents: noise, ..invert() }, &["one noise"]);
     says(Request { sampler: SamplerKind::Heun, eta: 0.5, ..plain() }, &["heun", "only DDIM"]);
+    says(Request { eta: 0.5, ..looks(&[500]) }, &["eta", "only looked at"]);
     says(Request { eta: 1.5, ..plain() }, &["0 (deterministic) to 1"]);
     says(Request { guidance_rescale: -0.1, ..plain() }, &["0 (none) to 1"]);
     says(Request { guidance_rescale: 0.7, guidance: 1.0, ..plain() }, &["guidance 1"]);

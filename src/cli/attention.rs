@@ -61,7 +61,7 @@ pub struct Args {
     /// Only look at --image, once at each of these timesteps of training, such as 100,500,900
     #[arg(long, value_name = "LIST", requires = "image", conflicts_with_all = ["strength", "invert"], help_heading = "Image")]
     at_steps: Option<String>,
-    /// Where the object of a word is: a PNG image, white on black, resized as --image is; repeat
+    /// Where the object of a word is: an image, white on black, resized as --image is; repeat
     /// for other words, or give several at once, as 'red ball=ball.png'. Only these words are
     /// scored then, and the judge is not asked
     #[arg(long = "mask", value_name = "WORD=FILE", requires = "image", help_heading = "Image", value_parser = WordMask::parse)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use ndarray::Array2;
 
+use super::image_file::read_image;
 use super::sites::extent;
 use super::steps;
 use crate::model::checkpoint::DiffusionModel;
@@ -285,7 +286,7 @@ fn trace(file: &str) -> Result<Reference> {
 /// White where the edit acts.
 fn region(file: &Path) -> Result<Array2<bool>> {
     const HALF: u8 = 128;
-    let image = image::open(file).with_context(|| file.display().to_string())?.to_luma8();
+    let image = image::imageops::grayscale(&read_image(file)?.image);
     let (width, height) = image.dimensions();
     let inside: Vec<bool> = image.pixels().map(|pixel| pixel.0[0] >= HALF).collect();
     let region = Array2::from_shape_vec((height as usize, width as usize), inside)?;

@@ -36,7 +36,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
-    /// PNG image to noise
+    /// Image to noise: PNG, JPEG or WebP
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     image: Option<PathBuf>,
     /// Caption of the world; its scene is rendered and noised

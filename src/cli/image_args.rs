@@ -14,12 +14,15 @@ use crate::run::{ImageRecord, Manifest, RunFolder};
 use crate::sampler::{SamplerKind, SchedulerConfig};
 use crate::table::{InversionRow, frame, write_parquet};
 
+/// The sampler of a run that only looks, as the manifest names it.
+const NOT_SAMPLED: &str = "none";
+
 /// An image to begin with.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Image")]
 pub struct ImageArgs {
-    /// PNG image to begin with instead of noise alone; it is resized to --width and --height, or
-    /// the model's own size, whatever its proportions
+    /// Image to begin with instead of noise alone (PNG, JPEG, WebP); it is resized to --width and
+    /// --height, or the model's own size, whatever its proportions
     #[arg(long, value_name = "FILE", conflicts_with = "init_latents")]
     pub image: Option<PathBuf>,
     /// Noise the image so far that this share of the steps is left, above 0 to 1, and sample on
@@ -95,7 +98,11 @@ impl ImageArgs {
         };
         let (purpose, strength, timesteps) = match &input.purpose {
             Purpose::Start { strength } => ("start", Some(*strength), Vec::new()),
-            Purpose::Look { timesteps } => ("look", None, timesteps.clone()),
+            Purpose::Look { timesteps } => {
+                NOT_SAMPLED.clone_into(&mut sampling.sampler);
+                sampling.steps = timesteps.len();
+                ("look", None, timesteps.clone())
+            }
             Purpose::Invert => ("invert", None, Vec::new()),
         };
         sampling.image = Some(ImageRecord {

@@ -24,11 +24,11 @@ pub(super) struct ImageFile {
     pub sha256: String,
 }
 
-/// Reads a PNG image; transparency is left out.
+/// Reads a PNG, JPEG or WebP image; transparency is left out.
 pub(super) fn read_image(path: &Path) -> Result<ImageFile> {
     let bytes = read_bytes(path)?;
     let unreadable =
-        || format!("{}: cannot be read as a PNG image; convert it to PNG first", path.display());
+        || format!("{}: no readable PNG, JPEG or WebP image; convert it first", path.display());
     let mut limits = Limits::default();
     limits.max_image_width = Some(MOST_SIDE);
     limits.max_image_height = Some(MOST_SIDE);
@@ -48,11 +48,11 @@ pub(super) fn read_image(path: &Path) -> Result<ImageFile> {
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    let cannot = || format!("{}: cannot be read; name a PNG image", path.display());
+    let cannot = || format!("{}: cannot be read; name a PNG, JPEG or WebP image", path.display());
     let file = File::open(path).with_context(cannot)?;
     let about = file.metadata().with_context(cannot)?;
     if about.is_dir() {
-        bail!("{}: this is a folder; name a PNG image in it", path.display());
+        bail!("{}: this is a folder; name an image in it", path.display());
     }
     if about.len() > MOST_FILE_BYTES {
         return too_large(path);

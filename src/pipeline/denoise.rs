@@ -116,7 +116,9 @@ impl Denoiser<'_> {
             output
         })?;
         check_finite(step, &noise)?;
-        Ok(noise)
+        // Strides decide which kernel libtorch takes: with those of saved noise, the way back is
+        // bit by bit that of a run from a file.
+        Ok(noise.contiguous())
     }
 
     /// The denoiser's output, guided.

@@ -1,6 +1,8 @@
 //! What to run, and what can be known of it beforehand.
 
 use super::PipelineError;
+use std::ops::RangeInclusive;
+
 use super::image_input::{ImageInput, Purpose};
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::conditioning::Framing;
@@ -46,6 +48,9 @@ pub struct Request {
     pub image: Option<ImageInput>,
 }
 
+/// The range of shares.
+const UNIT: RangeInclusive<f64> = 0.0..=1.0;
+
 /// What a request comes to.
 pub(super) enum Plan {
     /// Steps of a sampler, from one of its evaluations on.
@@ -90,7 +95,9 @@ impl Request {
                 return Err(PipelineError::InitLatents { got: latents.len(), expected, shape });
             }
         }
-        self.check_options()?;
+        self.check_inversion()?;
+        self.check_eta()?;
+        self.check_guidance_rescale()?;
         self.plan(model)?;
         self.framing.check(model)?;
         self.prompts.iter().map(|prompt| self.encode(model, prompt)).collect()
@@ -127,15 +134,14 @@ impl Request {
 
     pub(super) fn plan(&self, model: &DiffusionModel) -> Result<Plan, PipelineError> {
         let config = SchedulerConfig::read(&model.scheduler)?;
-        let purpose = self.image.as_ref().map(|input| &input.purpose);
-        if let Some(Purpose::Look { timesteps }) = purpose {
+        if let Some(Purpose::Look { timesteps }) = self.purpose() {
             return Ok(Plan::Look(looking(&config, timesteps)?));
         }
         let sampler: Box<dyn Sampler> = match self.sampler {
             SamplerKind::Ddim => Box::new(Ddim::new(&config, self.steps, self.eta)?),
             other => other.prepare(&config, self.steps)?,
         };
-        let first = match purpose {
+        let first = match self.purpose() {
             Some(Purpose::Start { strength }) => {
                 sampler.course().first_evaluation(self.steps, *strength)?
             }
@@ -149,42 +155,60 @@ impl Request {
         Ok(Plan::Sample { sampler, first })
     }
 
-    /// Checks the options that only mean something beside others.
-    fn check_options(&self) -> Result<(), PipelineError> {
-        const UNIT: std::ops::RangeInclusive<f64> = 0.0..=1.0;
-        let (eta, share) = (self.eta, self.guidance_rescale);
-        let refuse_eta = |reason: String| Err(PipelineError::Eta { eta, reason });
-        let refuse_share = |reason: String| Err(PipelineError::GuidanceRescale { share, reason });
-        let purpose = self.image.as_ref().map(|input| &input.purpose);
-        let inverts = purpose == Some(&Purpose::Invert);
-        if inverts && self.sampler != SamplerKind::Ddim {
+    fn purpose(&self) -> Option<&Purpose> {
+        self.image.as_ref().map(|input| &input.purpose)
+    }
+
+    fn check_inversion(&self) -> Result<(), PipelineError> {
+        if self.purpose() != Some(&Purpose::Invert) {
+            return Ok(());
+        }
+        if self.sampler != SamplerKind::Ddim {
             return Err(PipelineError::Inversion(format!(
                 "inversion is of DDIM, and the sampler is {}; leave the sampler out or name ddim",
                 self.sampler.label()
             )));
         }
-        if inverts && (self.init_latents.is_some() || self.seeds.len() > 1) {
-            return Err(PipelineError::Inversion(
-                "one image has one noise, which is what is to be found; leave out other noise \
-                 and ask for one image"
-                    .to_owned(),
-            ));
+        if self.init_latents.is_some() || self.seeds.len() > 1 {
+            let problem = "one image has one noise, which is what is to be found; leave out other \
+                           noise and ask for one image";
+            return Err(PipelineError::Inversion(problem.to_owned()));
         }
+        Ok(())
+    }
+
+    fn check_eta(&self) -> Result<(), PipelineError> {
+        let eta = self.eta;
+        let refuse = |reason: String| Err(PipelineError::Eta { eta, reason });
         if !UNIT.contains(&eta) {
-            return refuse_eta("give a number from 0 (deterministic) to 1 (nearly DDPM)".into());
+            return refuse("give a number from 0 (deterministic) to 1 (nearly DDPM)".into());
         }
-        if eta > 0.0 && self.sampler != SamplerKind::Ddim {
-            let label = self.sampler.label();
-            return refuse_eta(format!("{label} has no η, only DDIM has; add --sampler ddim"));
+        if eta == 0.0 {
+            return Ok(());
         }
-        if eta > 0.0 && inverts {
-            return refuse_eta("noise that is drawn on the way cannot be inverted".into());
+        match self.purpose() {
+            Some(Purpose::Look { .. }) => {
+                refuse("nothing is sampled where an image is only looked at; leave it out".into())
+            }
+            Some(Purpose::Invert) => {
+                refuse("noise that is drawn on the way cannot be inverted; leave it out".into())
+            }
+            _ if self.sampler != SamplerKind::Ddim => {
+                let label = self.sampler.label();
+                refuse(format!("{label} has no η, only DDIM has; add --sampler ddim"))
+            }
+            _ => Ok(()),
         }
+    }
+
+    fn check_guidance_rescale(&self) -> Result<(), PipelineError> {
+        let share = self.guidance_rescale;
+        let refuse = |reason: String| Err(PipelineError::GuidanceRescale { share, reason });
         if !UNIT.contains(&share) {
-            return refuse_share("give a share from 0 (none) to 1 (all)".into());
+            return refuse("give a share from 0 (none) to 1 (all)".into());
         }
         if share > 0.0 && self.layout() != BatchLayout::UncondThenCond {
-            return refuse_share(format!(
+            return refuse(format!(
                 "at guidance {} there is one prediction and nothing is guided; leave it out",
                 self.guidance
             ));

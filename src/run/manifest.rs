@@ -100,7 +100,7 @@ pub struct RuntimeRecord {
 /// Sampler, guidance, seeds and size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SamplingRecord {
-    /// Name of the sampler.
+    /// Name of the sampler; `none` where an image was looked at and nothing sampled.
     pub sampler: String,
     /// Strength of guidance in both conventions.
     pub guidance: Guidance,
@@ -110,7 +110,7 @@ pub struct SamplingRecord {
     /// η of DDIM; 0 for all other samplers.
     #[serde(default)]
     pub eta: f64,
-    /// Denoising steps.
+    /// Denoising steps; of a look, its timesteps.
     pub steps: usize,
     /// One seed an image.
     pub seeds: Vec<u64>,

@@ -118,7 +118,9 @@ fn a_look_records_each_timestep_as_a_step() {
         |site: &str| plan.as_array().unwrap().iter().find(|row| row["site"] == site).cloned();
     assert_eq!(planned("vae.encode.moments").unwrap()["shape"], "1 × 8 × 8 × 8");
     assert!(planned("vae.decode.out").is_none());
-    assert_eq!(manifest(&run_folder(&folder))["sampling"]["image"]["timesteps"][0], 900);
+    let sampling = manifest(&run_folder(&folder))["sampling"].clone();
+    assert_eq!((&sampling["sampler"], &sampling["steps"]), (&"none".into(), &3.into()));
+    assert_eq!(sampling["image"]["timesteps"][0], 900);
 }
 
 #[test]
