@@ -21,13 +21,16 @@ use tempfile::TempDir;
 
 use crate::{Written, copy, tiny, write};
 
+/// Shape, first, second and last number of a converted tensor.
+type Converted = (Vec<i64>, i64, i64, i64);
+
 /// One family, as `fixtures/scripts/golden_single_file.py` writes it.
 #[derive(Deserialize)]
 struct Golden {
     /// Names and shapes in the file; its numbers count on from tensor to tensor.
     original: Vec<(String, Vec<usize>)>,
-    /// Shape, first, second and last number of every converted tensor.
-    parts: BTreeMap<String, BTreeMap<String, (Vec<i64>, i64, i64, i64)>>,
+    /// Every converted tensor, by part.
+    parts: BTreeMap<String, BTreeMap<String, Converted>>,
     configs: BTreeMap<String, Value>,
 }
 

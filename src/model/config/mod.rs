@@ -1,7 +1,7 @@
 //! The configs of a diffusers folder, as far as they decide the architecture.
 //!
 //! A field that changes the computation is either read or refused by name
-//! ([`check_neutral`]): a checkpoint that opens computes what its config says.
+//! (`check_neutral`): a checkpoint that opens computes what its config says.
 
 mod clip;
 mod index;

@@ -27,7 +27,8 @@ pub fn is_id(name: &str) -> bool {
     name.split_once('/').is_some_and(|(owner, model)| is_word(owner) && is_word(model))
 }
 
-/// Where the hub keeps what it fetched: `HF_HUB_CACHE`, or `hub` below [`home`].
+/// Where the hub keeps what it fetched: `HF_HUB_CACHE`, or `hub` below `HF_HOME`, which is
+/// `~/.cache/huggingface` where it is not set.
 pub fn cache_folder() -> PathBuf {
     variable("HF_HUB_CACHE").map_or_else(|| home().join("hub"), PathBuf::from)
 }
