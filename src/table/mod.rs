@@ -1,6 +1,6 @@
 //! Tables: every column declared once, everything else follows from it.
 //!
-//! A table is a row struct declared with a small macro in `declared.rs`: name, type, unit,
+//! A table is a row struct declared with a small macro in `declared/`: name, type, unit,
 //! meaning, whether null is allowed, and the range of values. From this come
 //!
 //! - the DataFrame that [`TableBuilder`] makes of rows, and rows of a DataFrame ([`rows`]);
@@ -25,11 +25,7 @@ pub use build::{TableBuilder, frame, rows};
 pub use check::check;
 pub use column::{Cell, ColumnDeclaration, Kind, ValueRange};
 pub use declare::{Row, TableDeclaration};
-pub use declared::{
-    AlignmentRow, AttentionRow, CalibrationRow, ConfusionRow, DoctorRow, ImageRow, InversionRow,
-    JudgementRow, JudgementSummaryRow, ModelCheckRow, ModelRow, PatchRow, ScheduleRow, SchemaRow,
-    SiteRow, TokenRow, TracePlanRow, TraceStatisticsRow, declaration, declarations, versions,
-};
+pub use declared::*;
 pub use describe::{documentation, schema};
 pub use error::{Problem, TableError};
 pub use parquet::{read_parquet, write_parquet};
