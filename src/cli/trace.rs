@@ -22,7 +22,8 @@ use crate::table::{self, ImageRow, InversionRow, Row, TracePlanRow, TraceStatist
 use crate::tap::{RawRecorder, StatisticsRecorder, StatisticsRow, Then};
 
 const EXAMPLES: &str = "\
-Every tensor seen gives a row of statistics; --raw keeps the tensors themselves, under
+Every tensor seen gives a row of statistics (mean, deviation, extremes, Euclidean norm, Fisher's
+excess kurtosis, share of zeros); --raw keeps the tensors themselves, under
 <step:03>/<cond|uncond>/<site>, or <step:03>/<site> where both halves of guidance share one.
 Sites outside the denoising loop (text.*, vae.*) are recorded whatever --at-steps says.
 
@@ -283,6 +284,8 @@ fn table_row(run: &str, row: StatisticsRow) -> TraceStatisticsRow {
         min: number(row.min),
         max: number(row.max),
         norm: number(row.norm),
+        kurtosis: number(row.kurtosis),
+        zeros: row.zeros,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::{Moment, Tap, TapError};
 use crate::site::{Branch, Site};
@@ -28,6 +28,11 @@ pub struct StatisticsRow {
     pub max: f64,
     /// Euclidean norm.
     pub norm: f64,
+    /// Excess kurtosis after Fisher, m₄ / m₂² − 3 with moments over n: 0 for a normal
+    /// distribution, large where few values stand far out. NaN where all values are equal.
+    pub kurtosis: f64,
+    /// Share of values that are exactly 0, in [0, 1].
+    pub zeros: f64,
 }
 
 /// Takes statistics at chosen sites and steps; memory does not grow with the tensors.
@@ -61,27 +66,137 @@ impl Tap for StatisticsRecorder {
         if site.is_per_step() && self.steps.as_ref().is_some_and(skipped) {
             return Ok(None);
         }
-        let numbers = |t: Tensor| {
-            Vec::<f64>::try_from(t.to_device(Device::Cpu))
-                .map_err(|e| TapError::Unusable { site: site.name.clone(), problem: e.to_string() })
-        };
-        let x = x.to_kind(Kind::Double).reshape([x.size().first().copied().unwrap_or(1), -1]);
-        let over = [1_i64].as_slice();
-        let mean = numbers(x.mean_dim(over, false, Kind::Double))?;
-        let std = numbers(x.std_dim(over, false, false))?;
-        let (min, max) = (numbers(x.amin(over, false))?, numbers(x.amax(over, false))?);
-        let norm = numbers(x.square().sum_dim_intlist(over, false, Kind::Double).sqrt())?;
-        self.rows.extend((0..mean.len()).map(|sample| StatisticsRow {
-            sample,
-            at: site.is_per_step().then_some(at),
-            branch: at.branch,
-            site: site.name.clone(),
-            mean: mean[sample],
-            std: std[sample],
-            min: min[sample],
-            max: max[sample],
-            norm: norm[sample],
-        }));
+        let unusable = |problem: String| TapError::Unusable { site: site.name.clone(), problem };
+        let images = x.size().first().copied().unwrap_or(1);
+        let x = x.to_kind(Kind::Float).reshape([images, -1]);
+        for sample in 0..images {
+            let moments = Moments::of_tensor(&x.get(sample))
+                .map_err(|error| unusable(error.to_string()))?
+                .ok_or_else(|| unusable("there is no number in this tensor".into()))?;
+            self.rows.push(StatisticsRow {
+                sample: sample as usize,
+                at: site.is_per_step().then_some(at),
+                branch: at.branch,
+                site: site.name.clone(),
+                mean: moments.mean(),
+                std: (moments.central[0] / moments.count).sqrt(),
+                min: moments.min,
+                max: moments.max,
+                norm: moments.squares.sqrt(),
+                kurtosis: moments.kurtosis(),
+                zeros: moments.zeros / moments.count,
+            });
+        }
         Ok(None)
     }
+}
+
+/// How many numbers are fetched from a tensor at a time.
+const BLOCK: usize = 1 << 16;
+/// How many numbers share a mean before they are joined with the rest: few enough to stay in the
+/// nearest cache, so that the second look at them costs no memory traffic.
+const CHUNK: usize = 1 << 11;
+
+/// Sums over some numbers, from which the statistics follow. Taken in one pass over memory;
+/// powers are of differences from a mean, so that a large mean does not drown them.
+#[derive(Clone, Copy, Debug)]
+struct Moments {
+    count: f64,
+    zeros: f64,
+    min: f64,
+    max: f64,
+    sum: f64,
+    /// Of the numbers themselves.
+    squares: f64,
+    /// Second, third and fourth powers of the differences from the mean.
+    central: [f64; 3],
+}
+
+impl Moments {
+    /// Of a tensor of one axis; none if it is empty.
+    fn of_tensor(x: &Tensor) -> Result<Option<Self>, tch::TchError> {
+        let length = x.numel();
+        let mut block = vec![0.0_f32; BLOCK.min(length)];
+        let mut all: Option<Self> = None;
+        for start in (0..length).step_by(BLOCK) {
+            let taken = BLOCK.min(length - start);
+            x.f_narrow(0, start as i64, taken as i64)?.f_copy_data(&mut block, taken)?;
+            for chunk in block[..taken].chunks(CHUNK) {
+                let chunk = Self::of_chunk(chunk);
+                all = Some(all.map_or(chunk, |all| all.joined(chunk)));
+            }
+        }
+        Ok(all)
+    }
+
+    fn of_chunk(chunk: &[f32]) -> Self {
+        let count = chunk.len() as f64;
+        let sum: f64 = chunk.iter().copied().map(f64::from).sum();
+        let mean = sum / count;
+        let mut moments = Self {
+            count,
+            zeros: 0.0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            sum,
+            squares: 0.0,
+            central: [0.0; 3],
+        };
+        for &number in chunk {
+            let number = f64::from(number);
+            let difference = number - mean;
+            let square = difference * difference;
+            moments.zeros += f64::from(u8::from(number == 0.0));
+            moments.min = smaller(moments.min, number);
+            moments.max = -smaller(-moments.max, -number);
+            moments.squares += number * number;
+            moments.central[0] += square;
+            moments.central[1] += square * difference;
+            moments.central[2] += square * square;
+        }
+        moments
+    }
+
+    /// Of both together (Pébay 2008, Formulas for robust, one-pass parallel computation of
+    /// covariances and arbitrary-order statistical moments, section 2).
+    fn joined(self, other: Self) -> Self {
+        let (a, b) = (self.count, other.count);
+        let n = a + b;
+        let apart = other.mean() - self.mean();
+        let [a2, a3, a4] = self.central;
+        let [b2, b3, b4] = other.central;
+        let second = a2 + b2 + apart.powi(2) * a * b / n;
+        let third = a3
+            + b3
+            + apart.powi(3) * a * b * (a - b) / n.powi(2)
+            + 3.0 * apart * (a * b2 - b * a2) / n;
+        let fourth = a4
+            + b4
+            + apart.powi(4) * a * b * (a * a - a * b + b * b) / n.powi(3)
+            + 6.0 * apart.powi(2) * (a * a * b2 + b * b * a2) / n.powi(2)
+            + 4.0 * apart * (a * b3 - b * a3) / n;
+        Self {
+            count: n,
+            zeros: self.zeros + other.zeros,
+            min: smaller(self.min, other.min),
+            max: -smaller(-self.max, -other.max),
+            sum: self.sum + other.sum,
+            squares: self.squares + other.squares,
+            central: [second, third, fourth],
+        }
+    }
+
+    fn mean(&self) -> f64 {
+        self.sum / self.count
+    }
+
+    fn kurtosis(&self) -> f64 {
+        let [second, _, fourth] = self.central;
+        self.count * fourth / second.powi(2) - 3.0
+    }
+}
+
+/// The smaller of two numbers; NaN if either is, where `f64::min` would pass over it.
+fn smaller(a: f64, b: f64) -> f64 {
+    if b < a || b.is_nan() { b } else { a }
 }

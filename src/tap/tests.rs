@@ -165,6 +165,63 @@ fn statistics_are_those_of_the_numbers() {
     assert!((first.norm - 10.0_f64.sqrt()).abs() < 1e-12, "{}", first.norm);
 }
 
+/// Statistics of one tensor with a single image.
+fn statistics(numbers: &[f32]) -> StatisticsRow {
+    let (sites, a, _) = sites();
+    let mut tap = StatisticsRecorder::new(["a".to_owned()], None);
+    let _ = Cx::watching(&sites, &mut tap).tap(a, Tensor::from_slice(numbers).view([1, -1]));
+    tap.into_rows().remove(0)
+}
+
+/// i² mod 31 − 7 for i below 150 000: whole numbers, some zero, more than are fetched at a time.
+fn squares_modulo(shift: f32) -> Vec<f32> {
+    (0..150_000_u64).map(|i| (i * i % 31) as f32 - 7.0 + shift).collect()
+}
+
+#[test]
+fn kurtosis_and_zeros_are_those_of_scipy() {
+    // In Python: i = numpy.arange(150000); x = i * i % 31 - 7
+    let row = statistics(&squares_modulo(0.0));
+    // With scipy 1.17.1: scipy.stats.kurtosis(x), (x == 0).mean(), numpy.linalg.norm(x), x.std()
+    let expected = [-0.9818149000767948, 0.06452, 3734.981793797662, 8.246210846790987];
+    for (got, expected) in [row.kurtosis, row.zeros, row.norm, row.std].into_iter().zip(expected) {
+        assert!((got / expected - 1.0).abs() < 1e-12, "{got} is not {expected}");
+    }
+    // Far from zero the same but for the rounding of f64; sums of fourth powers would have lost
+    // all of it.
+    let far = statistics(&squares_modulo(65_536.0));
+    assert!((far.kurtosis / expected[0] - 1.0).abs() < 1e-9, "{}", far.kurtosis);
+    assert_eq!(far.zeros, 0.0);
+}
+
+#[test]
+fn kurtosis_is_exact_where_it_can_be_worked_out() {
+    // Two equally frequent values: m₄ = m₂², the smallest kurtosis there is.
+    assert_eq!(statistics(&[-1.0, 1.0, -1.0, 1.0]).kurtosis, -2.0);
+    // 0, 0, 0, 4: mean 1, m₂ = 3, m₄ = (3 + 81) / 4 = 21.
+    let row = statistics(&[0.0, 0.0, -0.0, 4.0]);
+    assert!((row.kurtosis - (21.0 / 9.0 - 3.0)).abs() < 1e-12, "{}", row.kurtosis);
+    assert_eq!(row.zeros, 0.75, "negative zero is zero");
+    let equal = statistics(&[0.1; 5000]);
+    assert!(equal.kurtosis.is_nan() && equal.std == 0.0, "{equal:?}");
+}
+
+#[test]
+fn statistics_show_what_is_not_a_number() {
+    let mut numbers = vec![1.0_f32; 5000];
+    numbers[10] = f32::NAN;
+    let row = statistics(&numbers);
+    let all = [row.mean, row.std, row.min, row.max, row.norm, row.kurtosis];
+    assert!(all.iter().all(|x| x.is_nan()), "{row:?}");
+    numbers[10] = f32::INFINITY;
+    let row = statistics(&numbers);
+    assert_eq!(
+        (row.mean, row.min, row.max, row.norm),
+        (f64::INFINITY, 1.0, f64::INFINITY, f64::INFINITY)
+    );
+    assert!(row.std.is_nan() && row.kurtosis.is_nan(), "{row:?}");
+}
+
 /// Two rows of three positions, three tokens, of which two are watched.
 fn probabilities() -> Tensor {
     const POSITIONS: i64 = 6;

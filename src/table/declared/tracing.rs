@@ -1,6 +1,6 @@
 //! Tables of what taps record and what edits change.
 
-use super::{ANY, FROM_ONE, NOT_NEGATIVE};
+use super::{ANY, FROM_ONE, NOT_NEGATIVE, UNIT};
 use crate::table::declare::table;
 use crate::table::{Row, TableDeclaration};
 
@@ -40,7 +40,7 @@ table! {
 
 table! {
     /// What one tensor looked like at one step: a summary over all its values.
-    TraceStatisticsRow, "trace_statistics", version 1;
+    TraceStatisticsRow, "trace_statistics", version 2;
     /// Name of the run folder.
     run: String, "", ANY;
     /// Which image of the run, from 0.
@@ -66,6 +66,12 @@ table! {
     max: Option<f64>, "", ANY;
     /// Euclidean norm of the values; null when one of them is not a number.
     norm: Option<f64>, "", NOT_NEGATIVE;
+    /// Excess kurtosis after Fisher, m₄ / m₂² − 3 with moments divided by the number of values: 0
+    /// for a normal distribution, large where few values stand far out; null when all are equal or
+    /// one is not finite.
+    kurtosis: Option<f64>, "", ANY;
+    /// Share of the values that are exactly zero.
+    zeros: f64, "share", UNIT;
 }
 
 table! {
