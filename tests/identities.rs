@@ -246,7 +246,7 @@ fn patching_a_run_with_its_own_tensors_changes_nothing() {
 }
 
 /// Sites where what is seen is a by-product: the sampler goes by `step.eps`.
-const OBSERVED_ONLY: [&str; 2] = ["step.eps.uncond", "step.x0"];
+const OBSERVED_ONLY: [&str; 3] = ["step.eps.uncond", "step.eps.cond", "step.x0"];
 
 #[test]
 fn an_edit_at_any_site_changes_the_image() {
@@ -349,6 +349,7 @@ fn each_branch_is_what_it_is_alone() {
     let at = |name: &str| -> Key { (name.to_owned(), 0, None) };
     let (unconditional, conditional) = (&uncond[&at("step.eps")], &cond[&at("step.eps")]);
     assert_near(&both[&at("step.eps.uncond")], unconditional);
+    assert_near(&both[&at("step.eps.cond")], conditional);
     let expected = unconditional + (conditional - unconditional) * 5.0;
     assert_near(&both[&at("step.eps")], &expected);
 }

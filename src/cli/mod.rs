@@ -85,7 +85,7 @@ enum Command {
     /// Where each word of the prompt looks: maps, scores with controls, a report
     #[cfg(feature = "torch")]
     Attention(attention::Args),
-    /// Record any sites of a run: statistics, or whole tensors
+    /// Record any sites of a run: statistics, changes, guidance, or whole tensors
     #[cfg(feature = "torch")]
     Trace(trace::Args),
     /// Causal tracing: which sites, at which steps, carry the difference between two prompts

@@ -55,6 +55,8 @@ pub struct StepSites {
     pub eps: SiteId,
     /// The unconditional noise prediction.
     pub eps_uncond: SiteId,
+    /// The conditional noise prediction.
+    pub eps_cond: SiteId,
     /// The clean latent as predicted at this step.
     pub x0: SiteId,
 }
@@ -159,6 +161,7 @@ impl DiffusionModel {
         let step_sites = StepSites {
             latent,
             eps_uncond: step_site("eps.uncond"),
+            eps_cond: step_site("eps.cond"),
             eps: step_site("eps"),
             x0: step_site("x0"),
         };

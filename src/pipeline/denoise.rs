@@ -160,8 +160,10 @@ impl Denoiser<'_> {
         let sites = self.model.step_sites;
         let guided = if self.request.layout() == BatchLayout::UncondThenCond {
             let parts = output.chunk(2, 0);
-            if cx.wants(sites.eps_uncond) {
-                cx.show(sites.eps_uncond, &noisy.eps_of(&parts[0]), STEPS_GO_BY)?;
+            for (site, part) in [sites.eps_uncond, sites.eps_cond].into_iter().zip(&parts) {
+                if cx.wants(site) {
+                    cx.show(site, &noisy.eps_of(part), STEPS_GO_BY)?;
+                }
             }
             let guided = guided(&parts[0], &parts[1], self.request.guidance);
             match self.request.guidance_rescale {

@@ -80,6 +80,8 @@ impl ValueRange {
     pub const POSITIVE_WHOLE: Self = Self { low: 1.0, high: f64::INFINITY };
     /// Shares, probabilities, coordinates.
     pub const UNIT: Self = Self { low: 0.0, high: 1.0 };
+    /// Cosines.
+    pub const COSINE: Self = Self { low: -1.0, high: 1.0 };
 
     /// Whether the range holds `value`.
     pub fn contains(&self, value: f64) -> bool {

@@ -5,15 +5,19 @@
 //! it: nothing is left behind in the model.
 
 mod attention;
+mod change;
 mod combine;
 pub mod edit;
+mod guidance;
 mod raw;
 mod statistics;
 #[cfg(test)]
 mod tests;
 
 pub use attention::AttentionRecorder;
+pub use change::{ChangeRecorder, StepChange};
 pub use combine::Then;
+pub use guidance::{GuidanceParts, GuidanceRecorder};
 pub use raw::RawRecorder;
 pub use statistics::{StatisticsRecorder, StatisticsRow};
 

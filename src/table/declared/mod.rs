@@ -18,7 +18,7 @@ pub use outcome::OutcomeRow;
 pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
 };
-pub use tracing::{PatchRow, SiteRow, TracePlanRow, TraceStatisticsRow};
+pub use tracing::{ChangeRow, GuidanceRow, PatchRow, SiteRow, TracePlanRow, TraceStatisticsRow};
 
 /// Any number, or text.
 const ANY: ValueRange = ValueRange::ANY;
@@ -28,6 +28,8 @@ const NOT_NEGATIVE: ValueRange = ValueRange::NOT_NEGATIVE;
 const FROM_ONE: ValueRange = ValueRange::POSITIVE_WHOLE;
 /// Zero to one.
 const UNIT: ValueRange = ValueRange::UNIT;
+/// Minus one to one.
+const COSINE: ValueRange = ValueRange::COSINE;
 
 /// Every table there is.
 static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {

@@ -1,6 +1,6 @@
 //! Tables of what taps record and what edits change.
 
-use super::{ANY, FROM_ONE, NOT_NEGATIVE, UNIT};
+use super::{ANY, COSINE, FROM_ONE, NOT_NEGATIVE, UNIT};
 use crate::table::declare::table;
 use crate::table::{Row, TableDeclaration};
 
@@ -75,10 +75,65 @@ table! {
 }
 
 table! {
+    /// How much one tensor changed from one step to the next; the first step has no row.
+    ChangeRow, "change", version 1;
+    /// Name of the run folder.
+    run: String, "", ANY;
+    /// Which image of the run, from 0.
+    sample: u32, "", ANY;
+    /// Which denoising step, from 0, the noisiest.
+    step: u32, "", ANY;
+    /// Where the step lies in the training schedule; large is noisy.
+    timestep: f64, "training step", NOT_NEGATIVE;
+    /// Noise over signal at this step, √((1 − ᾱ) / ᾱ).
+    sigma: f64, "", NOT_NEGATIVE;
+    /// `cond` or `uncond`; null at sites that have no branches.
+    branch: Option<String>, "", ANY;
+    /// Where in the model, such as `mid.attn.0.block.0.cross.out`.
+    site: String, "", ANY;
+    /// Euclidean norm of the tensor at this step; null when a value is not a number.
+    norm: Option<f64>, "", NOT_NEGATIVE;
+    /// Euclidean norm of its difference to the step before; null when a value is not a number.
+    change: Option<f64>, "", NOT_NEGATIVE;
+    /// The change over the norm at the step before; null where that norm is zero.
+    relative: Option<f64>, "", NOT_NEGATIVE;
+}
+
+table! {
+    /// What the prompt adds to the noise prediction at one step: ε_c with the prompt, ε_u with the
+    /// negative or empty prompt. Norms are Euclidean, over the whole latent.
+    GuidanceRow, "guidance", version 1;
+    /// Name of the run folder.
+    run: String, "", ANY;
+    /// Which image of the run, from 0.
+    sample: u32, "", ANY;
+    /// Which denoising step, from 0, the noisiest.
+    step: u32, "", ANY;
+    /// Where the step lies in the training schedule; large is noisy.
+    timestep: f64, "training step", NOT_NEGATIVE;
+    /// Noise over signal at this step, √((1 − ᾱ) / ᾱ).
+    sigma: f64, "", NOT_NEGATIVE;
+    /// ‖ε_c‖.
+    cond_norm: f64, "", NOT_NEGATIVE;
+    /// ‖ε_u‖.
+    uncond_norm: f64, "", NOT_NEGATIVE;
+    /// ‖ε_c − ε_u‖.
+    difference: f64, "", NOT_NEGATIVE;
+    /// Length of ε_c − ε_u along ε_c; negative where it points against it.
+    parallel: f64, "", ANY;
+    /// Norm of the rest of ε_c − ε_u: parallel² + orthogonal² = difference².
+    orthogonal: f64, "", NOT_NEGATIVE;
+    /// Cosine of the angle between ε_c and ε_u; null where one of them is zero.
+    cosine: Option<f64>, "", COSINE;
+}
+
+table! {
     /// What a trace would record at one site: what `probe trace --dry-run` prints.
-    TracePlanRow, "trace_plan", version 1;
+    TracePlanRow, "trace_plan", version 2;
     /// Name of the site.
     site: String, "", ANY;
+    /// What is made of it: `statistics`, `change`, `guidance`, and `raw` where the tensors are kept.
+    recorders: String, "", ANY;
     /// Shape of each tensor; the first axis counts images.
     shape: String, "", ANY;
     /// Tensors at each step: two where both halves of guidance have one.
@@ -89,6 +144,8 @@ table! {
     step_bytes: u64, "byte", ANY;
     /// Size of its tensors at all steps recorded.
     bytes: u64, "byte", ANY;
+    /// What of them is held in memory at a time, the numbers made of them aside.
+    held_bytes: u64, "byte", ANY;
 }
 
 table! {
@@ -107,5 +164,11 @@ table! {
 }
 
 /// The tables of this file.
-pub(super) const TABLES: &[TableDeclaration] =
-    &[PatchRow::TABLE, TraceStatisticsRow::TABLE, TracePlanRow::TABLE, SiteRow::TABLE];
+pub(super) const TABLES: &[TableDeclaration] = &[
+    PatchRow::TABLE,
+    TraceStatisticsRow::TABLE,
+    ChangeRow::TABLE,
+    GuidanceRow::TABLE,
+    TracePlanRow::TABLE,
+    SiteRow::TABLE,
+];

@@ -1,30 +1,31 @@
-//! `probe trace`: any sites of a run, as statistics or as whole tensors.
+//! `probe trace`: any sites of a run, as numbers or as whole tensors.
 
-use std::collections::BTreeSet;
+mod plan;
+mod record;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use indicatif::DecimalBytes;
 
 use super::image_args::{ImageArgs, inversion_sentence, write_source};
 use super::model_args::ModelArgs;
 use super::output::{OutputArgs, note};
 use super::run_model::{SampleArgs, finish, generate_with_bar, manifest, warn_of_cut_words};
-use super::sites::{extent, shape_text};
-use super::steps;
 use crate::figure::encode_png;
-use crate::model::checkpoint::DiffusionModel;
 use crate::model::parameters::save_tensors;
-use crate::pipeline::{Generation, Purpose, Request};
+use crate::pipeline::{Generation, Request};
 use crate::run::{RunFolder, digest_bytes};
-use crate::site::{Glob, Site};
-use crate::table::{self, ImageRow, InversionRow, Row, TracePlanRow, TraceStatisticsRow};
-use crate::tap::{RawRecorder, StatisticsRecorder, StatisticsRow, Then};
+use crate::table::{self, ImageRow, InversionRow, Row};
+use crate::tap::Then;
+use plan::Plan;
+use record::{Recorded, Recorder, recorders};
 
 const EXAMPLES: &str = "\
 Every tensor seen gives a row of statistics (mean, deviation, extremes, Euclidean norm, Fisher's
-excess kurtosis, share of zeros); --raw keeps the tensors themselves, under
-<step:03>/<cond|uncond>/<site>, or <step:03>/<site> where both halves of guidance share one.
+excess kurtosis, share of zeros); --record adds other recorders or takes their place, each with a
+table of its own (`probe schema change`, `probe schema guidance`). The table of the one named first
+is printed. --raw keeps the tensors themselves, under <step:03>/<cond|uncond>/<site>, or
+<step:03>/<site> where both halves of guidance share one.
 Sites outside the denoising loop (text.*, vae.*) are recorded whatever --at-steps says.
 
 With --image and neither --strength nor --invert nothing is sampled: the image is encoded, noised
@@ -36,15 +37,21 @@ Examples:
   probe trace --prompt \"a red ball\" --sites 'up.*.cross.probs' --at-steps 0,12,20-24
   probe trace --prompt \"a red ball\" --sites step.x0 mid.out --raw tensors.safetensors
   probe trace --prompt \"a red ball\" --sites '*.self.probs' --raw t.safetensors --dry-run
+  probe trace --prompt \"a red ball\" --record guidance
+  probe trace --prompt \"a red ball\" --record change
+  probe trace --prompt \"a red ball\" --record change statistics --sites 'up.*.cross.out'
   probe trace --prompt \"a red ball\" --sites 'mid.*' --image ball.png --at-steps 100,500,900";
 
-/// Record any sites of a run: statistics, or whole tensors.
+/// Record any sites of a run: statistics, changes, guidance, or whole tensors.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// Sites to record, such as 'up.*.cross.probs'; `probe sites` lists them
-    #[arg(long, value_name = "GLOB", required = true, num_args = 1..)]
+    #[arg(long, value_name = "GLOB", required_unless_present = "record", num_args = 1..)]
     sites: Vec<String>,
+    /// What to make of the tensors
+    #[arg(long, value_name = "RECORDER", value_enum, num_args = 1.., default_value = "statistics")]
+    record: Vec<Recorder>,
     /// Steps to record, such as 0,5,10-12; 0 is the noisiest [default: all]. With --image alone:
     /// timesteps of training to look at it, such as 100,500,900
     #[arg(long, value_name = "LIST")]
@@ -70,6 +77,12 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(mut args: Args) -> Result<u8> {
+    let mut named = Vec::new();
+    args.record.retain(|&recorder| {
+        let is_new = !named.contains(&recorder);
+        named.push(recorder);
+        is_new
+    });
     let file = args.image.read(&mut args.sample)?;
     let sha256 = file.as_ref().map(|file| file.sha256.clone());
     let model = args.model.open()?;
@@ -93,32 +106,37 @@ pub fn run(mut args: Args) -> Result<u8> {
     let edits = args.sample.edits(&model, &request)?;
     let folder = RunFolder::create(&args.output.out, "trace", &spec(&args)?)?;
 
-    let statistics = StatisticsRecorder::new(plan.sites(), plan.steps.clone());
-    let raw_sites = if args.raw.is_some() { plan.sites() } else { Vec::new() };
-    let raw = RawRecorder::new(raw_sites, plan.steps.clone(), args.budget);
-    let mut tap = Then(edits, Then(statistics, raw));
+    let mut tap = Then(edits, recorders(&plan, args.budget));
     let made = generate_with_bar(&model, &request, Some(&mut tap))?;
-    let Then(_, Then(statistics, raw)) = tap;
-
-    let rows = statistics.into_rows().into_iter().map(|row| table_row(folder.name(), row));
-    let mut frame = table::frame(rows)?;
-    let path = folder.path("tables/trace_statistics.parquet")?;
-    table::write_parquet::<TraceStatisticsRow>(&mut frame, &path)?;
+    let Then(_, Then(Then(statistics, raw), Then(change, guidance))) = tap;
+    let mut recorded = Recorded {
+        statistics: statistics.into_rows(),
+        changes: change.into_changes(),
+        guidance: guidance.into_parts(),
+    };
+    let written = args.record.iter().map(|&recorder| recorded.write(recorder, &folder));
+    let frames = written.collect::<Result<Vec<_>>>()?;
     write_images(&folder, &request, &made)?;
     if let Some(row) = write_source(&folder, &model, &request, &made)? {
         note(&inversion_sentence(&row));
     }
     let mut manifest = manifest("trace", &args.model, &model, &request);
     args.image.record(&mut manifest, &request, sha256);
-    manifest.schemas = [TraceStatisticsRow::TABLE, ImageRow::TABLE, InversionRow::TABLE]
+    manifest.schemas = args
+        .record
+        .iter()
+        .map(|recorder| recorder.table())
+        .chain([ImageRow::TABLE, InversionRow::TABLE])
         .map(|table| (table.name.to_owned(), table.version))
-        .into();
+        .collect();
     if let Some(path) = &args.raw {
         save_tensors(path, &raw.into_tensors())?;
         note(&path.display().to_string());
     }
     note(&finish(folder, manifest, &args.model, &model)?.display().to_string());
-    args.output.format.print(&frame)?;
+    if let Some(first) = frames.first() {
+        args.output.format.print(first)?;
+    }
     Ok(0)
 }
 
@@ -140,117 +158,6 @@ fn write_images(folder: &RunFolder, request: &Request, made: &Generation) -> Res
     Ok(table::write_parquet::<ImageRow>(&mut table::frame(rows)?, &path)?)
 }
 
-/// What will be recorded.
-struct Plan {
-    rows: Vec<TracePlanRow>,
-    steps: Option<BTreeSet<usize>>,
-}
-
-impl Plan {
-    fn new(args: &Args, model: &DiffusionModel, request: &Request) -> Result<Self> {
-        let evaluations = request.evaluations(model)?;
-        let purpose = request.image.as_ref().map(|input| &input.purpose);
-        let looks = matches!(purpose, Some(Purpose::Look { .. }));
-        // What --at-steps names to a look is all that the run comes by.
-        let list = args.at_steps.as_deref().filter(|_| !looks);
-        let steps = list.map(|list| steps::parse(list, evaluations - 1, "step")).transpose()?;
-        let globs: Vec<Glob> = args.sites.iter().map(Glob::new).collect();
-        let selected = model.sites.select(&globs)?;
-        // At scales 0 and 1 one half of guidance says it all, and only that one runs.
-        let branches = if [0.0, 1.0].contains(&request.guidance) { 1 } else { 2 };
-        let unseen = |site: &Site| {
-            (purpose.is_none() && is_of_encoder(site))
-                || (looks && site.name.starts_with("vae.decode."))
-                || (site.name == "step.eps.uncond" && branches == 1)
-        };
-        let sites: Vec<&Site> = selected.iter().map(|&id| model.sites.get(id)).collect();
-        let skipped: Vec<&str> =
-            sites.iter().filter(|s| unseen(s)).map(|s| s.name.as_str()).collect();
-        if skipped.len() == sites.len() {
-            bail!("nothing to record: this run never comes to {}", skipped.join(", "));
-        }
-        if !skipped.is_empty() {
-            note(&format!("not part of this run, left out: {}", skipped.join(", ")));
-        }
-        let recorded = steps.as_ref().map_or(evaluations, BTreeSet::len);
-        let (images, tokens) = (request.seeds.len() as i64, request.context_length(model)? as i64);
-        let extent = extent(model, [images, tokens], [request.width, request.height]);
-        let row = |site: &&Site| {
-            let mut shape = site.shape(&extent);
-            if is_of_encoder(site) {
-                // One image is encoded, whatever the number of those that are drawn from it.
-                shape[0] = 1;
-            }
-            // The sampler's own state is f32 whatever the denoiser computes in.
-            let kind = match site.name.split('.').next() {
-                Some("step") => tch::Kind::Float,
-                Some("vae") => model.vae_config.kind(model.placement.kind),
-                _ => model.placement.kind,
-            };
-            let bytes = shape.iter().product::<i64>() as u64 * kind.elt_size_in_bytes() as u64;
-            let tensors = if site.has_branches() { branches } else { 1 };
-            let steps = if site.is_per_step() { recorded } else { 1 };
-            TracePlanRow {
-                site: site.name.clone(),
-                shape: shape_text(&shape),
-                tensors,
-                steps: steps as u32,
-                step_bytes: bytes * u64::from(tensors),
-                bytes: bytes * u64::from(tensors) * steps as u64,
-            }
-        };
-        let rows = sites.iter().filter(|site| !unseen(site)).map(row).collect();
-        Ok(Self { rows, steps })
-    }
-
-    fn sites(&self) -> Vec<String> {
-        self.rows.iter().map(|row| row.site.clone()).collect()
-    }
-
-    fn step_bytes(&self) -> u64 {
-        self.rows.iter().map(|row| row.step_bytes).sum()
-    }
-
-    fn bytes(&self) -> u64 {
-        self.rows.iter().map(|row| row.bytes).sum()
-    }
-
-    fn summary(&self) -> String {
-        format!(
-            "{} sites, {} bytes a step, {} bytes ({}) in all",
-            self.rows.len(),
-            self.step_bytes(),
-            self.bytes(),
-            DecimalBytes(self.bytes())
-        )
-    }
-
-    /// Refuses what would not fit, and says what would.
-    fn check_budget(&self, budget: u64) -> Result<()> {
-        if self.bytes() <= budget {
-            return Ok(());
-        }
-        let fitting = budget / self.step_bytes().max(1);
-        let fewer = match self.rows.iter().max_by_key(|row| row.bytes) {
-            Some(largest) if fitting == 0 => format!(
-                "not one step fits: leave out the largest site, `{}` ({} bytes)",
-                largest.site, largest.bytes
-            ),
-            _ => format!("name at most {fitting} steps with --at-steps"),
-        };
-        bail!(
-            "--raw would keep {}, over the budget of {budget} bytes ({}); {fewer}, \
-             or select fewer sites (--dry-run lists their sizes), or raise --budget",
-            self.summary(),
-            DecimalBytes(budget)
-        )
-    }
-}
-
-fn is_of_encoder(site: &Site) -> bool {
-    site.name.starts_with("vae.encode.")
-}
-
 /// Finds out before the run whether the file can be written.
 fn check_target(path: &Path) -> Result<()> {
     let folder = match path.parent() {
@@ -269,31 +176,17 @@ fn check_target(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn table_row(run: &str, row: StatisticsRow) -> TraceStatisticsRow {
-    let number = |x: f64| (!x.is_nan()).then_some(x);
-    TraceStatisticsRow {
-        run: run.to_owned(),
-        sample: row.sample as u32,
-        step: row.at.map(|at| at.step as u32),
-        timestep: row.at.map(|at| at.timestep),
-        sigma: row.at.map(|at| at.sigma),
-        branch: row.branch.map(|branch| branch.label().to_owned()),
-        site: row.site,
-        mean: number(row.mean),
-        std: number(row.std),
-        min: number(row.min),
-        max: number(row.max),
-        norm: number(row.norm),
-        kurtosis: number(row.kurtosis),
-        zeros: row.zeros,
-    }
-}
-
 /// What was asked, as it stands in the run folder.
 fn spec(args: &Args) -> Result<String> {
     let mut spec = args.sample.spec("trace", &args.model);
     args.image.add_to(&mut spec);
-    spec.insert("sites".into(), args.sites.clone().into());
+    if !args.sites.is_empty() {
+        spec.insert("sites".into(), args.sites.clone().into());
+    }
+    if args.record != [Recorder::Statistics] {
+        let names: Vec<&str> = args.record.iter().map(|recorder| recorder.name()).collect();
+        spec.insert("record".into(), names.into());
+    }
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let optional = [("at_steps", args.at_steps.clone()), ("raw", path(&args.raw))];
     for (key, value) in optional {
