@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use tch::{Kind, Tensor};
 
-use super::{PipelineError, Progress, Request};
+use super::{Outputs, PipelineError, Progress, Request};
 use crate::INTERRUPTED;
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::conditioning::Conditioning;
@@ -23,6 +23,7 @@ pub(super) struct Denoiser<'a> {
     pub request: &'a Request,
     pub conditioning: &'a Conditioning,
     pub progress: Progress<'a>,
+    pub outputs: Outputs<'a>,
     /// How often it was asked, and how often it will be.
     pub done: usize,
     pub all: usize,
@@ -71,7 +72,7 @@ impl Denoiser<'_> {
             x = cx.tap(sites.latent, x)?;
             let seen = sampler.course().input(i, &x);
             let noisy = Noisy { x: &seen, evaluation, prediction: sampler.course().prediction() };
-            let output = self.ask(step, &noisy, cx)?;
+            let output = self.output(step, &noisy, cx)?;
             let stepped = sampler.step(i, &output, &x, noise);
             cx.show(sites.x0, &stepped.x0, STEPS_GO_BY)?;
             x = stepped.previous;
@@ -119,6 +120,26 @@ impl Denoiser<'_> {
         // Strides decide which kernel libtorch takes: with those of saved noise, the way back is
         // bit by bit that of a run from a file.
         Ok(noise.contiguous())
+    }
+
+    /// The denoiser's guided output at a step of sampling: the known one where there is one.
+    fn output(
+        &mut self,
+        step: usize,
+        noisy: &Noisy<'_>,
+        cx: &mut Cx<'_>,
+    ) -> Result<Tensor, PipelineError> {
+        if let Outputs::Known(known) = &self.outputs
+            && let Some(output) = known.get(step)
+        {
+            self.done += 1;
+            return Ok(output.shallow_clone());
+        }
+        let output = self.ask(step, noisy, cx)?;
+        if let Outputs::Kept(kept) = &mut self.outputs {
+            kept.push(output.copy());
+        }
+        Ok(output)
     }
 
     /// The denoiser's output, guided.

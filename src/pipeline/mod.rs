@@ -45,6 +45,20 @@ pub struct Generation {
 /// Called after each evaluation of the denoiser with the number of those done and of all.
 pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 
+/// What becomes of the denoiser's guided outputs while a run samples, [n, c, h, w] each, one for
+/// each evaluation.
+#[derive(Debug)]
+pub enum Outputs<'a> {
+    /// Each is asked for and forgotten.
+    Asked,
+    /// Each is asked for and kept here, in order.
+    Kept(&'a mut Vec<Tensor>),
+    /// Those of the first evaluations are known from another run; the others are asked for. The
+    /// sampler takes every step, so what it remembers and the noise it draws are those of a whole
+    /// run, whichever sampler it is.
+    Known(&'a [Tensor]),
+}
+
 /// Runs a request; `tap` sees and may change what passes its sites.
 ///
 /// # Errors
@@ -52,6 +66,22 @@ pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
 pub fn generate(
     model: &DiffusionModel,
     request: &Request,
+    tap: Option<&mut dyn Tap>,
+    progress: Progress<'_>,
+) -> Result<Generation, PipelineError> {
+    generate_with(model, request, Outputs::Asked, tap, progress)
+}
+
+/// As [`generate`], keeping the denoiser's outputs or beginning with known ones. At evaluations
+/// whose output is known the denoiser does not run: the tap sees no site of it, and `progress` is
+/// not called.
+///
+/// # Errors
+/// See [`PipelineError`]; nothing is written.
+pub fn generate_with(
+    model: &DiffusionModel,
+    request: &Request,
+    outputs: Outputs<'_>,
     tap: Option<&mut dyn Tap>,
     progress: Progress<'_>,
 ) -> Result<Generation, PipelineError> {
@@ -85,6 +115,7 @@ pub fn generate(
         request,
         conditioning: &conditioning,
         progress,
+        outputs,
         done: 0,
         all: if inverts { 2 * asked } else { asked },
     };

@@ -62,6 +62,8 @@ fn groups_are_blocks_and_kinds_in_every_window() {
     for group in ["up.1 cross-attention", "mid residual blocks", "down.0 feed-forward"] {
         assert!(has(group, 0) && has(group, 1), "{group}");
     }
+    // Two images in the first window, which runs whole, and in the last, which begins midway.
+    assert_eq!(values(&rows, "latent", Some("itself")), [0.0; 4]);
 }
 
 #[test]

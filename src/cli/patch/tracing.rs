@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use image::RgbImage;
-use indicatif::DecimalBytes;
+use indicatif::{DecimalBytes, ProgressBar};
 use rand::SeedableRng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
@@ -15,7 +15,7 @@ use crate::cli::output::bar;
 use crate::cli::sites::extent;
 use crate::judge;
 use crate::model::checkpoint::DiffusionModel;
-use crate::pipeline::{Generation, Request, generate};
+use crate::pipeline::{Generation, Outputs, Request, generate_with};
 use crate::probe::patch::{
     ATOMS, CLEAN, CORRUPTED, IMAGE, ITSELF, LATENT, PatchImages, RANDOM_SITES, recovery, windows,
 };
@@ -103,29 +103,38 @@ impl<'a> Tracing<'a> {
         Ok(())
     }
 
-    fn generate(&self, request: &Request, tap: &mut dyn Tap) -> Result<Generation> {
-        Ok(generate(self.model, request, Some(tap), &mut |_, _| {})?)
+    fn generate(
+        &self,
+        request: &Request,
+        outputs: Outputs<'_>,
+        tap: &mut dyn Tap,
+        bar: &ProgressBar,
+    ) -> Result<Generation> {
+        let mut count = |_, _| bar.inc(1);
+        Ok(generate_with(self.model, request, outputs, Some(tap), &mut count)?)
     }
 
     /// Runs all of it.
     pub fn run(&self, run: &str, budget: u64) -> Result<Traced> {
-        let bar = bar((self.changes().count() + self.windows.len() + 3) as u64, "runs");
+        let bar = bar(0, "steps");
+        let random = self.random_sites();
+        bar.set_length(self.evaluations(&random) as u64);
         let keep = || RawRecorder::new(self.sites(), None, budget).of_branch(Branch::Cond);
         let mut recorder = keep();
-        let clean = self.generate(&self.clean, &mut recorder)?;
+        let clean = self.generate(&self.clean, Outputs::Asked, &mut recorder, &bar)?;
         let kept: Kept = recorder.into_tensors().into_iter().collect();
-        bar.inc(1);
         let mut recorder = keep();
-        let corrupted = self.generate(&self.corrupted, &mut recorder)?;
+        let mut outputs = Vec::new();
+        let keeping = Outputs::Kept(&mut outputs);
+        let corrupted = self.generate(&self.corrupted, keeping, &mut recorder, &bar)?;
         let own: Kept = recorder.into_tensors().into_iter().collect();
-        bar.inc(1);
 
         let ends = Ends::new(self, run, &clean, &corrupted)?;
         let mut rows = ends.baseline(CLEAN, &clean)?;
         rows.extend(ends.baseline(CORRUPTED, &corrupted)?);
         let mut best: Option<(f64, String, RgbImage)> = None;
         for change in self.changes() {
-            let made = self.changed(&change, &kept)?;
+            let made = self.changed(&change, &kept, &outputs, &bar)?;
             let found = ends.rows(&change, &made)?;
             let of_latent = found.iter().filter(|row| row.measure == LATENT);
             let mean = of_latent.filter_map(|row| row.value).sum::<f64>();
@@ -135,17 +144,14 @@ impl<'a> Tracing<'a> {
                 best = Some((mean, label, made.images[0].clone()));
             }
             rows.extend(found);
-            bar.inc(1);
         }
-        for (window, sites) in self.random_sites() {
-            let control = Some(RANDOM_SITES);
-            let change = Change { group: RANDOM_SITES, sites: &sites, window, control };
-            rows.extend(ends.rows(&change, &self.changed(&change, &kept)?)?);
-            bar.inc(1);
+        for (window, sites) in &random {
+            let (control, window) = (Some(RANDOM_SITES), *window);
+            let change = Change { group: RANDOM_SITES, sites, window, control };
+            rows.extend(ends.rows(&change, &self.changed(&change, &kept, &outputs, &bar)?)?);
         }
-        if let (Some((group, sites)), Some(&window)) = (self.groups.first(), self.windows.first()) {
-            let change = Change { group, sites, window, control: Some(ITSELF) };
-            rows.extend(ends.rows(&change, &self.changed(&change, &own)?)?);
+        for change in self.into_itself() {
+            rows.extend(ends.rows(&change, &self.changed(&change, &own, &outputs, &bar)?)?);
         }
         bar.finish_and_clear();
         let first = |made: &Generation| made.images[0].clone();
@@ -167,6 +173,38 @@ impl<'a> Tracing<'a> {
         })
     }
 
+    /// The first group in the first window, which runs all steps, and in the last, which runs the
+    /// fewest.
+    fn into_itself(&self) -> impl Iterator<Item = Change<'_>> {
+        let windows = match self.windows.as_slice() {
+            [first, .., last] => vec![*first, *last],
+            windows => windows.to_vec(),
+        };
+        self.groups.first().into_iter().flat_map(move |(group, sites)| {
+            let change = move |window| Change { group, sites, window, control: Some(ITSELF) };
+            windows.clone().into_iter().map(change)
+        })
+    }
+
+    /// How many steps of a changed run are those of the corrupted run: all before the window,
+    /// unless the change is outside the denoising loop and so acts from the start.
+    fn unchanged(&self, sites: &[String], window: (usize, usize)) -> usize {
+        let outside = |name: &String| {
+            let found = self.model.sites.iter().find(|(_, site)| site.name == *name);
+            found.is_none_or(|(_, site)| !site.is_per_step())
+        };
+        if sites.iter().any(outside) { 0 } else { window.0 }
+    }
+
+    /// How often the denoiser is asked in all runs together.
+    fn evaluations(&self, random: &[((usize, usize), Vec<String>)]) -> usize {
+        let of = |sites: &[String], window| self.shape.steps - self.unchanged(sites, window);
+        let ends = 2 * self.shape.steps;
+        let changes = self.changes().chain(self.into_itself());
+        let random = random.iter().map(|(window, sites)| of(sites, *window));
+        ends + changes.map(|change| of(change.sites, change.window)).chain(random).sum::<usize>()
+    }
+
     /// As many sites as the median group has, for each window.
     fn random_sites(&self) -> Vec<((usize, usize), Vec<String>)> {
         let mut sizes: Vec<usize> = self.groups.iter().map(|(_, sites)| sites.len()).collect();
@@ -180,8 +218,15 @@ impl<'a> Tracing<'a> {
         self.windows.iter().map(draw).collect()
     }
 
-    /// The corrupted prompt's run with a change taken from another run.
-    fn changed(&self, change: &Change<'_>, from: &Kept) -> Result<Generation> {
+    /// The corrupted prompt's run with a change taken from another run. Before the change it is
+    /// the corrupted run, whose outputs stand for the denoiser's.
+    fn changed(
+        &self,
+        change: &Change<'_>,
+        from: &Kept,
+        outputs: &[Tensor],
+        bar: &ProgressBar,
+    ) -> Result<Generation> {
         let (first, last) = change.window;
         let tensors = from
             .iter()
@@ -196,7 +241,8 @@ impl<'a> Tracing<'a> {
         };
         let operation = Operation::Replace(reference);
         let edit = Edit::new(operation, &scope, &self.model.sites, &self.shape)?;
-        self.generate(&self.corrupted, &mut Edits(vec![edit]))
+        let known = Outputs::Known(&outputs[..self.unchanged(change.sites, change.window)]);
+        self.generate(&self.corrupted, known, &mut Edits(vec![edit]), bar)
     }
 }
 
