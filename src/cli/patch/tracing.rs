@@ -150,7 +150,7 @@ impl<'a> Tracing<'a> {
             let change = Change { group: RANDOM_SITES, sites, window, control };
             rows.extend(ends.rows(&change, &self.changed(&change, &kept, &outputs, &bar)?)?);
         }
-        for change in self.into_itself() {
+        for change in self.restored_into_itself() {
             rows.extend(ends.rows(&change, &self.changed(&change, &own, &outputs, &bar)?)?);
         }
         bar.finish_and_clear();
@@ -175,7 +175,7 @@ impl<'a> Tracing<'a> {
 
     /// The first group in the first window, which runs all steps, and in the last, which runs the
     /// fewest.
-    fn into_itself(&self) -> impl Iterator<Item = Change<'_>> {
+    fn restored_into_itself(&self) -> impl Iterator<Item = Change<'_>> {
         let windows = match self.windows.as_slice() {
             [first, .., last] => vec![*first, *last],
             windows => windows.to_vec(),
@@ -200,7 +200,7 @@ impl<'a> Tracing<'a> {
     fn evaluations(&self, random: &[((usize, usize), Vec<String>)]) -> usize {
         let of = |sites: &[String], window| self.shape.steps - self.unchanged(sites, window);
         let ends = 2 * self.shape.steps;
-        let changes = self.changes().chain(self.into_itself());
+        let changes = self.changes().chain(self.restored_into_itself());
         let random = random.iter().map(|(window, sites)| of(sites, *window));
         ends + changes.map(|change| of(change.sites, change.window)).chain(random).sum::<usize>()
     }
