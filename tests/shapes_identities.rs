@@ -91,6 +91,21 @@ impl Tap for Copies {
 }
 
 #[test]
+fn watching_and_restoring_a_run_into_itself_change_no_bit() {
+    let model = open(AttentionKernel::Explicit);
+    let request = ours(&model);
+    let plain = run(&model, &request, None);
+    let mut copies = Copies::keeping(&[".out", ".probs", "step.eps"]);
+    let watched = run(&model, &request, Some(&mut copies));
+    assert!(copies.kept.len() > STEPS, "nothing was seen");
+    let restored = run(&model, &request, Some(&mut copies.restoring(0)));
+    for made in [watched, restored] {
+        assert!(made.latents.equal(&plain.latents));
+        assert_eq!(made.images, plain.images);
+    }
+}
+
+#[test]
 fn swapping_the_prompt_in_all_layers_is_the_other_prompt() {
     let model = open(AttentionKernel::Explicit);
     let request_of = |prompt| request(&model, prompt);
