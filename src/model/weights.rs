@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use sha2::{Digest, Sha256};
-use tch::{Kind, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::parameters::WeightsError;
 
@@ -226,6 +226,20 @@ impl StoredTensor {
         self.dtype.to_string()
     }
 
+    /// The same as libtorch has it; `None` for kinds that it has not.
+    pub fn kind(&self) -> Option<Kind> {
+        Some(match self.dtype {
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            Dtype::F32 => Kind::Float,
+            Dtype::F64 => Kind::Double,
+            Dtype::I64 => Kind::Int64,
+            Dtype::I32 => Kind::Int,
+            Dtype::U8 => Kind::Uint8,
+            _ => return None,
+        })
+    }
+
     /// True for the kinds that weights can have.
     pub fn is_floating_point(&self) -> bool {
         matches!(self.dtype, Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64)
@@ -379,7 +393,21 @@ impl Weights {
     /// # Errors
     /// libtorch's own, such as too little memory.
     pub fn read(&self, stored: &StoredTensor) -> Result<Option<Tensor>, TchError> {
-        let Some(kind) = kind_of(stored.dtype) else { return Ok(None) };
+        let Some(kind) = stored.kind() else { return Ok(None) };
+        let place = Tensor::f_empty(stored.shape(), (kind, Device::Cpu))?;
+        self.read_into(stored, place).map(Some)
+    }
+
+    /// Copies the numbers of a tensor out of the file into `place`, in whatever kind and order and
+    /// on whatever device that is. There is no copy in between: on fresh memory, which the system
+    /// has to clear first, each copy takes longer than reading the file does.
+    ///
+    /// # Errors
+    /// A place of another shape; libtorch's own.
+    pub fn read_into(&self, stored: &StoredTensor, mut place: Tensor) -> Result<Tensor, TchError> {
+        let Some(kind) = stored.kind() else {
+            return Err(TchError::Kind(format!("`{}` has dtype {}", stored.key, stored.dtype())));
+        };
         let mut bytes = self.bytes(stored);
         let shape = stored.shape();
         let mut in_file = stored.shape.as_slice();
@@ -394,15 +422,39 @@ impl Weights {
         if bytes.len() != numbers as usize * kind.elt_size_in_bytes() {
             return Err(TchError::FileFormat(format!("`{}` has too few bytes", stored.key)));
         }
-        let tensor = Tensor::f_from_data_size(bytes, in_file, kind)?;
+        let seen = seen_as_tensor(bytes, in_file, kind)?;
+        let seen = match stored.storage {
+            Storage::Transposed if shape.len() == 2 => seen.f_transpose(0, 1)?,
+            Storage::PointConvolution => seen.f_view(shape.as_slice())?,
+            _ => seen,
+        };
+        if place.size() != shape {
+            let problem = format!("`{}` is {shape:?}, its place {:?}", stored.key, place.size());
+            return Err(TchError::Shape(problem));
+        }
+        place.f_copy_(&seen)?;
         if let Some(file) = self.files.get(stored.file) {
             file.release(stored.place.clone());
         }
-        Ok(Some(match stored.storage {
-            Storage::Transposed if shape.len() == 2 => tensor.f_transpose(0, 1)?.f_contiguous()?,
-            Storage::PointConvolution => tensor.f_view(shape.as_slice())?,
-            _ => tensor,
-        }))
+        Ok(place)
+    }
+}
+
+/// Bytes as a tensor that lies where they lie; copied where that is not on a multiple of a
+/// number's size. It must not outlive them, nor be written to.
+fn seen_as_tensor(bytes: &[u8], shape: &[i64], kind: Kind) -> Result<Tensor, TchError> {
+    if bytes.is_empty() || !bytes.as_ptr().addr().is_multiple_of(kind.elt_size_in_bytes()) {
+        return Tensor::f_from_data_size(bytes, shape, kind);
+    }
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis];
+    }
+    // SAFETY: the bytes are as many as shape and kind need (the caller has counted), aligned, and
+    // outlive the tensor, which does not leave `read_into`; nothing writes to it.
+    #[allow(unsafe_code)]
+    unsafe {
+        Tensor::f_from_blob(bytes.as_ptr(), shape, &strides, kind, Device::Cpu)
     }
 }
 
@@ -414,18 +466,5 @@ fn is_finite<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> bool + Sy
     bytes.par_chunks(BLOCK).all(|block| {
         let (numbers, _) = block.as_chunks::<N>();
         numbers.iter().fold(true, |all, bytes| all & number(*bytes))
-    })
-}
-
-fn kind_of(dtype: Dtype) -> Option<Kind> {
-    Some(match dtype {
-        Dtype::F16 => Kind::Half,
-        Dtype::BF16 => Kind::BFloat16,
-        Dtype::F32 => Kind::Float,
-        Dtype::F64 => Kind::Double,
-        Dtype::I64 => Kind::Int64,
-        Dtype::I32 => Kind::Int,
-        Dtype::U8 => Kind::Uint8,
-        _ => return None,
     })
 }
