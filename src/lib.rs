@@ -10,6 +10,7 @@ pub mod cli;
 pub mod figure;
 pub mod judge;
 pub mod measure;
+pub mod notebook;
 pub mod probe;
 pub mod report;
 pub mod run;

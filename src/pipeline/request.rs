@@ -70,6 +70,43 @@ impl Plan {
 }
 
 impl Request {
+    /// Sampling steps unless a caller asks for others.
+    pub const STEPS: usize = 25;
+    /// Guidance scale unless a caller asks for another.
+    pub const GUIDANCE: f64 = 5.0;
+
+    /// One image of seed 0, as the model draws by itself: its size, its sampler, 25 steps,
+    /// guidance 5.
+    ///
+    /// # Errors
+    /// A scheduler config that no sampler reads.
+    pub fn new(model: &DiffusionModel, prompt: impl Into<String>) -> Result<Self, PipelineError> {
+        Ok(Self {
+            prompts: vec![prompt.into()],
+            negative: String::new(),
+            long_prompt: LongPrompt::default(),
+            framing: Framing::default(),
+            seeds: vec![0],
+            steps: Self::STEPS,
+            sampler: SamplerKind::of_config(&SchedulerConfig::read(&model.scheduler)?)?,
+            guidance: Self::GUIDANCE,
+            guidance_rescale: 0.0,
+            eta: 0.0,
+            height: model.native_size(),
+            width: model.native_size(),
+            init_latents: None,
+            image: None,
+        })
+    }
+
+    /// The first prompt, once for each of these seeds.
+    #[must_use]
+    pub fn with_seeds(self, seeds: impl IntoIterator<Item = u64>) -> Self {
+        let seeds: Vec<u64> = seeds.into_iter().collect();
+        let prompts = self.prompts.first().map_or_else(Vec::new, |p| vec![p.clone(); seeds.len()]);
+        Self { prompts, seeds, ..self }
+    }
+
     /// Checks all that can be known before the run.
     ///
     /// # Errors

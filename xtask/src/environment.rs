@@ -37,21 +37,29 @@ pub struct Environment {
 impl Environment {
     /// A virtual environment with just the pinned packages, made anew when these change.
     pub fn pinned(workspace: &Workspace) -> Result<Self> {
-        let requirements = requirements(workspace);
-        let wanted = fs::read_to_string(&requirements)
+        Self::made(&workspace.target().join("goldens-python"), &requirements(workspace))
+    }
+
+    /// The virtual environment in which notebooks are run.
+    pub fn of_notebooks(workspace: &Workspace) -> Result<Self> {
+        let requirements = workspace.root().join("notebooks/requirements.txt");
+        Self::made(&workspace.target().join("notebooks-python"), &requirements)
+    }
+
+    fn made(home: &Path, requirements: &Path) -> Result<Self> {
+        let wanted = fs::read_to_string(requirements)
             .with_context(|| format!("cannot read {}", requirements.display()))?;
-        let home = workspace.target().join("goldens-python");
-        let python = Python::of_environment(&home);
+        let python = Python::of_environment(home);
         if fs::read_to_string(home.join(STAMP)).is_ok_and(|installed| installed == wanted) {
             return Ok(Self { python });
         }
         eprintln!("making a Python environment in {} …", home.display());
         let mut make = Python::find()?.command();
-        make.args(["-m", "venv", "--clear"]).arg(&home).stdout(std::io::stderr());
+        make.args(["-m", "venv", "--clear"]).arg(home).stdout(std::io::stderr());
         let complaint = "python could not make the environment (Debian: apt install python3-venv)";
         finish(&mut make, complaint)?;
         let mut install = python.pip()?;
-        install.args(["install", "--requirement"]).arg(&requirements);
+        install.args(["install", "--requirement"]).arg(requirements);
         finish(&mut install, "pip could not install the packages")?;
         fs::write(home.join(STAMP), wanted).context("cannot note what was installed")?;
         Ok(Self { python })
@@ -88,10 +96,15 @@ impl Environment {
         Ok(Self { python })
     }
 
-    /// A command that runs one of the repository's scripts from its root.
+    /// A command that runs one of the scripts of `fixtures/scripts` from the repository's root.
     pub fn script(&self, workspace: &Workspace, name: &str) -> Command {
+        self.runs(workspace, &Path::new(SCRIPTS).join(name))
+    }
+
+    /// A command that runs a script, named by its path in the repository, from its root.
+    pub fn runs(&self, workspace: &Workspace, script: &Path) -> Command {
         let mut command = self.python.command();
-        command.arg(workspace.root().join(SCRIPTS).join(name)).current_dir(workspace.root());
+        command.arg(workspace.root().join(script)).current_dir(workspace.root());
         workspace.forget_cargo(&mut command);
         command
     }

@@ -3,6 +3,7 @@
 mod benchmark;
 mod goldens;
 mod help;
+mod notebooks;
 mod parity;
 mod probe;
 mod setup;
@@ -33,6 +34,7 @@ pub const TASKS: &[Task] = &[
     goldens::TASK,
     parity::TASK,
     benchmark::TASK,
+    notebooks::TASK,
     help::TASK,
 ];
 
