@@ -1,10 +1,12 @@
 //! The command line: one file a subcommand. The only code that prints.
 //!
-//! Data goes to stdout, all else to stderr. Exit codes: 0 fine, 1 an expectation failed,
-//! 2 usage or run-time error, 130 interrupted; a broken pipe is no error.
+//! Data goes to stdout, all else to stderr. Exit codes: 0 fine, 1 an expectation or a baseline
+//! failed, 2 usage or run-time error, 3 inconclusive, 4 not comparable, 130 interrupted; a broken
+//! pipe is no error.
 
 #[cfg(feature = "torch")]
 mod attention;
+mod compare;
 mod completions;
 mod doctor;
 #[cfg(feature = "torch")]
@@ -108,6 +110,8 @@ enum Command {
     /// Where a model fails: judge its images of prompts the world understands
     #[cfg(feature = "torch")]
     Failures(failures::Args),
+    /// Did a change make a model better or worse? Two runs of one suite, paired
+    Compare(compare::Args),
     /// Run a spec: a run written down as TOML
     Run(spec::RunArgs),
     /// Check specs without running them
@@ -160,6 +164,7 @@ impl Cli {
             Command::World(args) => world::run(args),
             #[cfg(feature = "torch")]
             Command::Failures(args) => failures::run(args),
+            Command::Compare(args) => compare::run(args),
             Command::Run(args) => spec::run(args),
             Command::Validate(args) => spec::validate(args),
             Command::Schema(args) => schema::run(args),

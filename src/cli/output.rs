@@ -75,6 +75,15 @@ pub fn seed_value(seed: u64) -> toml::Value {
     i64::try_from(seed).map_or_else(|_| seed.to_string().into(), toml::Value::from)
 }
 
+/// A word as a POSIX shell reads it back.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Sets what is said on stderr: `PROBE_LOG`, or by `-v` and `-q`.

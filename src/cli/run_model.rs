@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use tch::Kind;
 
 use super::model_args::ModelArgs;
+pub(super) use super::output::quoted;
 use super::output::{bar, seed_value};
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::conditioning::Framing;
@@ -401,13 +402,4 @@ impl SampleArgs {
         }
         words.join(" ")
     }
-}
-
-/// A word as a POSIX shell reads it back.
-pub(super) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -12,7 +12,8 @@ use super::Cli;
 use super::output::line;
 
 const EXAMPLES: &str = "\
-A spec is TOML: `kind` is the command, the other keys are its options.
+A spec is TOML: `kind` is the command, the other keys are its options; `arguments` is the list
+of what the command is given without an option.
 
   kind = \"attention\"
   version = 1
@@ -23,6 +24,9 @@ Examples:
   probe run probes/attention-first-look.toml
   probe run runs/20261123T101500Z-attention-1a2b3c4d/spec.toml --out again
   probe validate probes/*.toml";
+
+/// Key of what a command is given without an option.
+const ARGUMENTS: &str = "arguments";
 
 /// The newest version of specs that is understood.
 const VERSION: i64 = 1;
@@ -94,7 +98,13 @@ fn command_line(spec: &Path) -> Result<Vec<String>> {
         None => bail!("{}: `version` is missing: write version = {VERSION}", spec.display()),
     }
     let mut words = vec!["probe".to_owned(), kind.to_owned()];
-    let descriptive = ["kind", "version", "question", "reference", "expect"];
+    for argument in table.get(ARGUMENTS).and_then(toml::Value::as_array).into_iter().flatten() {
+        match argument.as_str().filter(|text| !text.starts_with('-')) {
+            Some(text) => words.push(text.to_owned()),
+            None => bail!("{}: `{ARGUMENTS}` cannot have {argument}", spec.display()),
+        }
+    }
+    let descriptive = ["kind", "version", "question", "reference", "expect", ARGUMENTS];
     for (key, value) in table.iter().filter(|(key, _)| !descriptive.contains(&key.as_str())) {
         let flag = format!("--{}", key.replace('_', "-"));
         let values = match value {

@@ -124,7 +124,7 @@ impl Bootstrap {
         Ok(Estimate { mean, low, high, n: units, confidence: self.confidence })
     }
 
-    fn check(&self, units: usize) -> Result<(), Undefined> {
+    pub(super) fn check(&self, units: usize) -> Result<(), Undefined> {
         check_confidence(self.confidence)?;
         if self.resamples == 0 {
             let allowed = "at least 1";

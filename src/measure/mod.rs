@@ -8,6 +8,8 @@
 //! | [`localisation`] | whether a map lies on a region: AUROC, precision, IoU, pointing … |
 //! | [`interval`] | a mean or a rate with its interval |
 //! | [`bootstrap`] | intervals by resampling prompts, with a seed |
+//! | [`paired`] | whether yes-or-no outcomes changed between two runs, and by how much |
+//! | [`multiplicity`] | p-values of several tests at once |
 //! | [`permutation`] | controls and exact-by-resampling p-values |
 //! | [`image`](mod@image) | how far two images are apart |
 //!
@@ -22,6 +24,8 @@ pub mod image;
 pub mod interval;
 pub mod localisation;
 pub mod map;
+pub mod multiplicity;
+pub mod paired;
 pub mod permutation;
 pub mod record;
 pub mod resize;
@@ -31,3 +35,4 @@ pub use error::Undefined;
 pub use interval::{Estimate, Proportion};
 pub use localisation::Localisation;
 pub use map::{MapSummary, Peak, Point};
+pub use paired::PairedOutcomes;

@@ -7,12 +7,16 @@ use super::error::nearest;
 use super::{TableDeclaration, TableError, ValueRange};
 
 mod attention;
+mod comparison;
 mod judgement;
+mod outcome;
 mod runs;
 mod tracing;
 
 pub use attention::{AlignmentRow, AttentionRow, TokenRow};
+pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
+pub use outcome::OutcomeRow;
 pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
 };
@@ -31,7 +35,15 @@ const COSINE: ValueRange = ValueRange::COSINE;
 
 /// Every table there is.
 static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
-    [attention::TABLES, judgement::TABLES, runs::TABLES, tracing::TABLES].concat()
+    [
+        attention::TABLES,
+        comparison::TABLES,
+        judgement::TABLES,
+        outcome::TABLES,
+        runs::TABLES,
+        tracing::TABLES,
+    ]
+    .concat()
 });
 
 /// Every table there is.

@@ -1,0 +1,172 @@
+//! Runs and baselines: opening them by name, and saving a baseline.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::Builder;
+
+use super::{CompareError, Outcomes};
+use crate::run::{
+    AtomicFile, FileRecord, MANIFEST_FILE, Manifest, RunError, SPEC_FILE, StoredRun, digest_file,
+    list_runs,
+};
+use crate::table::{OutcomeRow, frame, read_parquet, rows, write_parquet};
+
+/// The table that comparisons read.
+const TABLE_FILE: &str = "tables/outcome.parquet";
+/// Below this similarity (0 to 1) a name is not worth suggesting.
+const SUGGESTION_SIMILARITY: f64 = 0.75;
+
+/// One of the two runs of a comparison.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// What it is called: of a run its folder's name, of a baseline the name it was saved under.
+    pub name: String,
+    /// The edits it ran under, as its spec has them.
+    pub edits: Vec<String>,
+    /// What was judged.
+    pub outcomes: Outcomes,
+    run: StoredRun,
+}
+
+impl Side {
+    /// Opens the run folder at the path `name`, or else the baseline of this name.
+    ///
+    /// # Errors
+    /// [`CompareError::Unknown`], [`CompareError::NoOutcomes`], [`CompareError::Twice`], and what
+    /// reading can bring.
+    pub fn open(name: &str, baselines: &Path) -> Result<Self, CompareError> {
+        let run = open_run(name, baselines)?;
+        let path = run.table("outcome").map_err(|error| match error {
+            RunError::NoSuchFile { .. } => CompareError::NoOutcomes {
+                path: run.root().to_owned(),
+                probe: run.manifest().probe.clone(),
+            },
+            other => other.into(),
+        })?;
+        let folder = run.root().file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = folder.unwrap_or_else(|| run.manifest().run.clone());
+        let outcomes = Outcomes::read(&path, &name)?;
+        Ok(Self { edits: edits(&run)?, outcomes, run, name })
+    }
+
+    /// What the run says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        self.run.manifest()
+    }
+
+    /// The bytes of one of its images, if it was kept and is still there.
+    pub fn image(&self, file: &str) -> Option<Vec<u8>> {
+        fs::read(self.run.file(file).ok()?).ok()
+    }
+
+    /// Saves what a comparison needs as a baseline: outcomes without images, spec, and manifest
+    /// without the prompts, which the outcomes have. It appears whole or not at all. Returns its
+    /// folder.
+    ///
+    /// # Errors
+    /// [`CompareError::BaselineName`], [`CompareError::BaselineExists`] unless it may be
+    /// replaced, and what reading and writing can bring.
+    pub fn save_baseline(
+        &self,
+        name: &str,
+        baselines: &Path,
+        replace: bool,
+    ) -> Result<PathBuf, CompareError> {
+        let place = free_place(name, baselines, replace)?;
+        fs::create_dir_all(baselines).map_err(RunError::io("create", baselines))?;
+        let folder = Builder::new()
+            .prefix(".tmp-")
+            .tempdir_in(baselines)
+            .map_err(RunError::io("write into", baselines))?;
+        let root = folder.path();
+        let tables = root.join("tables");
+        fs::create_dir(&tables).map_err(RunError::io("create", &tables))?;
+
+        let mut outcomes: Vec<OutcomeRow> =
+            rows(&read_parquet::<OutcomeRow>(&self.run.table("outcome")?)?)?;
+        outcomes.iter_mut().for_each(|row| row.image = None);
+        write_parquet::<OutcomeRow>(&mut frame(outcomes)?, &root.join(TABLE_FILE))?;
+        let spec = self.run.file(SPEC_FILE)?;
+        fs::copy(&spec, root.join(SPEC_FILE)).map_err(RunError::io("copy", &spec))?;
+
+        let mut manifest = self.manifest().clone();
+        manifest.prompts.clear();
+        manifest.files = [SPEC_FILE, TABLE_FILE]
+            .into_iter()
+            .map(|path| {
+                let (sha256, bytes) = digest_file(&root.join(path))?;
+                Ok(FileRecord { path: path.to_owned(), bytes, sha256 })
+            })
+            .collect::<Result<_, RunError>>()?;
+        let mut json =
+            serde_json::to_vec_pretty(&manifest).map_err(|source| RunError::Encode { source })?;
+        json.push(b'\n');
+        AtomicFile::write(&root.join(MANIFEST_FILE), &json)?;
+        make_readable(root)?;
+        if place.exists() {
+            fs::remove_dir_all(&place).map_err(RunError::io("replace", &place))?;
+        }
+        fs::rename(root, &place).map_err(RunError::io("create", &place))?;
+        Ok(place)
+    }
+}
+
+/// Checks that a baseline of this name can be saved, before long work. Returns its folder.
+///
+/// # Errors
+/// [`CompareError::BaselineName`]; [`CompareError::BaselineExists`] unless it may be replaced.
+pub fn free_place(name: &str, baselines: &Path, replace: bool) -> Result<PathBuf, CompareError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(CompareError::BaselineName { name: name.to_owned() });
+    }
+    let path = baselines.join(name);
+    if path.exists() && !replace {
+        return Err(CompareError::BaselineExists { name: name.to_owned(), path });
+    }
+    Ok(path)
+}
+
+fn open_run(name: &str, baselines: &Path) -> Result<StoredRun, CompareError> {
+    let path = Path::new(name);
+    if path.exists() {
+        return Ok(StoredRun::open(path)?);
+    }
+    let saved = baselines.join(name);
+    let is_name = path.components().count() == 1;
+    if is_name && saved.join(MANIFEST_FILE).is_file() {
+        return Ok(StoredRun::open(&saved)?);
+    }
+    let baseline_names = list_runs(baselines).unwrap_or_default();
+    let nearest = baseline_names
+        .iter()
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(similarity, _)| *similarity > SUGGESTION_SIMILARITY)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known.clone());
+    let (name, baselines) = (name.to_owned(), baselines.to_owned());
+    Err(CompareError::Unknown { name, baselines, baseline_names, nearest })
+}
+
+/// The edits in a run's spec; a spec that is no TOML has none that could be read.
+fn edits(run: &StoredRun) -> Result<Vec<String>, CompareError> {
+    let path = run.file(SPEC_FILE)?;
+    let text = fs::read_to_string(&path).map_err(RunError::io("read", &path))?;
+    let spec: toml::Table = text.parse().unwrap_or_default();
+    let edits = spec.get("edit").and_then(toml::Value::as_array).into_iter().flatten();
+    Ok(edits.filter_map(|edit| Some(edit.as_str()?.to_owned())).collect())
+}
+
+/// A temporary folder is private by default; a baseline should be as readable as any folder.
+fn make_readable(folder: &Path) -> Result<(), CompareError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(folder, mode).map_err(RunError::io("write into", folder))?;
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
