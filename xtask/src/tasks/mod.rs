@@ -1,6 +1,7 @@
 //! The tasks: what they are called, what they do, and which one a command line means.
 
 mod benchmark;
+mod gate;
 mod goldens;
 mod help;
 mod parity;
@@ -33,6 +34,7 @@ pub const TASKS: &[Task] = &[
     goldens::TASK,
     parity::TASK,
     benchmark::TASK,
+    gate::TASK,
     help::TASK,
 ];
 
