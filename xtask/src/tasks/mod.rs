@@ -1,6 +1,7 @@
 //! The tasks: what they are called, what they do, and which one a command line means.
 
 mod benchmark;
+mod gate;
 mod goldens;
 mod help;
 mod notebooks;
@@ -35,6 +36,7 @@ pub const TASKS: &[Task] = &[
     parity::TASK,
     benchmark::TASK,
     notebooks::TASK,
+    gate::TASK,
     help::TASK,
 ];
 
