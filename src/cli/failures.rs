@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::model_args::ModelArgs;
-use super::output::{OutputArgs, bar, note};
+use super::output::{OutputArgs, bar, note, seed_value};
 use super::run_model::{finish, manifest};
 use crate::figure::encode_png;
 use crate::judge;
@@ -13,9 +13,10 @@ use crate::measure::Proportion;
 use crate::measure::interval::DEFAULT_CONFIDENCE;
 use crate::pipeline::{Request, generate};
 use crate::probe::judgement::{JudgedImage, judgement_rows};
+use crate::probe::outcome::{SuiteIdentity, SuiteImage, outcome_row, world_held_out, world_item};
 use crate::run::{RunFolder, digest_bytes};
 use crate::sampler::SamplerKind;
-use crate::table::{ImageRow, JudgementRow, JudgementSummaryRow, frame, write_parquet};
+use crate::table::{ImageRow, JudgementRow, JudgementSummaryRow, OutcomeRow, frame, write_parquet};
 use crate::world::{self, Category, Generator, Mix, Sample, Split};
 
 const EXAMPLES: &str = "\
@@ -23,10 +24,11 @@ Examples:
   probe failures                              # 50 prompts of every category
   probe failures --category relation --count 200
   probe failures --model runs/shapes --count 500 --format md
+  probe failures --edit \"zero sites=*.cross.out\"   # what is left without reading the prompt
 
 Prompts are drawn from the world with a seed of their own, so that training never saw their
-scenes; shares come with 95 % Wilson intervals. The images, the judge's reasons and the table
-are kept in the run's folder.";
+scenes; shares come with 95 % Wilson intervals. The images, the judge's reasons and the tables
+are kept in the run's folder; `probe compare` compares two such folders.";
 
 /// Judge a model's images of prompts the world understands.
 #[derive(Debug, clap::Args)]
@@ -54,6 +56,9 @@ pub struct Args {
     /// Images generated at once
     #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=1024))]
     batch: u64,
+    /// Change what flows, such as "zero sites=mid.out steps=0-5"; may be repeated
+    #[arg(long = "edit", value_name = "EDIT", long_help = super::edits::HELP)]
+    edits: Vec<String>,
 }
 
 /// One judged image.
@@ -68,27 +73,24 @@ pub fn run(args: Args) -> Result<u8> {
     let categories =
         if args.categories.is_empty() { Category::ALL.to_vec() } else { args.categories.clone() };
     let samples = prompts(&categories, args.count, args.seed);
+    let suite = SuiteIdentity::of_world(&categories, args.seed, &samples);
     let all = request(&args, &model, &samples);
     all.check(&model)?;
+    super::edits::edits(&args.edits, &model, &all)?;
     let mut manifest = manifest("failures", &args.model, &model, &all);
     manifest.world_version = Some(world::VERSION.to_string());
     manifest.judge_version = Some(format!("{} {}", judge::NAME, judge::VERSION));
     manifest.schemas = crate::table::versions();
-    let spec = format!(
-        "kind = \"failures\"\nversion = 1\nmodel = {:?}\ncount = {}\nseed = {}\nsteps = {}\nguidance = {:?}\ncategory = {:?}\n",
-        args.model.model,
-        args.count,
-        args.seed,
-        args.steps,
-        args.guidance,
-        categories.iter().map(|c| c.name()).collect::<Vec<_>>()
-    );
+    let spec = toml::to_string_pretty(&spec(&args, &categories))?;
     let folder = RunFolder::create(&args.output.out, "failures", &spec)?;
 
     let bar = bar(samples.len() as u64, "images");
     let (mut judged, mut rows, mut images) = (Vec::new(), Vec::new(), Vec::new());
+    let mut outcomes = Vec::new();
     for batch in samples.chunks(args.batch as usize) {
-        let made = generate(&model, &request(&args, &model, batch), None, &mut |_, _| {})?;
+        let request = request(&args, &model, batch);
+        let mut edits = super::edits::edits(&args.edits, &model, &request)?;
+        let made = generate(&model, &request, Some(&mut edits), &mut |_, _| {})?;
         for (sample, image) in batch.iter().zip(&made.images) {
             let number = judged.len() as u32;
             let expectations = world::parse(&sample.caption)?;
@@ -96,12 +98,24 @@ pub fn run(args: Args) -> Result<u8> {
             let file = format!("images/{number:05}.png");
             let png = encode_png(image)?;
             folder.write(&file, &png)?;
+            let sha256 = digest_bytes(&png);
+            let image = SuiteImage {
+                suite: &suite,
+                item: &world_item(sample),
+                category: group(sample),
+                prompt: &sample.caption,
+                seed: noise_seed(args.seed, sample),
+                held_out: Some(world_held_out(sample)),
+                file: Some(&file),
+                sha256: &sha256,
+            };
+            outcomes.push(outcome_row(image, &verdict));
             images.push(ImageRow {
                 sample: number,
                 prompt: sample.caption.clone(),
                 seed: noise_seed(args.seed, sample),
                 file,
-                sha256: digest_bytes(&png),
+                sha256,
             });
             let of = JudgedImage {
                 sample: number,
@@ -118,6 +132,7 @@ pub fn run(args: Args) -> Result<u8> {
 
     let mut summary = frame(summarise(&judged)?)?;
     write_parquet::<ImageRow>(&mut frame(images)?, &folder.path("tables/images.parquet")?)?;
+    write_parquet::<OutcomeRow>(&mut frame(outcomes)?, &folder.path("tables/outcome.parquet")?)?;
     write_parquet::<JudgementRow>(&mut frame(rows)?, &folder.path("tables/judgement.parquet")?)?;
     let path = folder.path("tables/judgement_summary.parquet")?;
     write_parquet::<JudgementSummaryRow>(&mut summary, &path)?;
@@ -125,6 +140,28 @@ pub fn run(args: Args) -> Result<u8> {
     args.output.format.print(&summary)?;
     note(&format!("images, reasons and tables: {}", at.display()));
     Ok(0)
+}
+
+/// The arguments as a spec that makes the same run again.
+fn spec(args: &Args, categories: &[Category]) -> toml::Table {
+    let names: Vec<&str> = categories.iter().map(|category| category.name()).collect();
+    let mut spec = toml::Table::new();
+    let mut put = |key: &str, value: toml::Value| spec.insert(key.to_owned(), value);
+    put("kind", "failures".into());
+    put("version", 1.into());
+    put("model", args.model.model.clone().into());
+    for (name, value) in args.model.load.options() {
+        put(name, value.into());
+    }
+    put("count", seed_value(args.count));
+    put("seed", seed_value(args.seed));
+    put("steps", seed_value(args.steps as u64));
+    put("guidance", args.guidance.into());
+    put("category", names.into());
+    if !args.edits.is_empty() {
+        put("edit", args.edits.clone().into());
+    }
+    spec
 }
 
 /// Prompts never seen in training: another seed, and cells of the training split.

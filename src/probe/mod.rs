@@ -3,4 +3,5 @@
 
 pub mod attention;
 pub mod judgement;
+pub mod outcome;
 pub mod patch;

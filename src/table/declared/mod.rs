@@ -8,11 +8,13 @@ use super::{TableDeclaration, TableError, ValueRange};
 
 mod attention;
 mod judgement;
+mod outcome;
 mod runs;
 mod tracing;
 
 pub use attention::{AlignmentRow, AttentionRow, TokenRow};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
+pub use outcome::OutcomeRow;
 pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
 };
@@ -31,7 +33,7 @@ const COSINE: ValueRange = ValueRange::COSINE;
 
 /// Every table there is.
 static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
-    [attention::TABLES, judgement::TABLES, runs::TABLES, tracing::TABLES].concat()
+    [attention::TABLES, judgement::TABLES, outcome::TABLES, runs::TABLES, tracing::TABLES].concat()
 });
 
 /// Every table there is.
