@@ -8,7 +8,8 @@
 //! - of a class that is asked for, only the `count` surest objects are looked at: colour and
 //!   position of the others do not matter, and more objects than asked for fail an image only
 //!   where the prompt's metadata excludes them;
-//! - the sort by score reverses the order of equal scores;
+//! - the order of equal scores is the machine's in the script (its sort is not stable); here the
+//!   later one comes first, which is what a plain insertion sort reversed gives;
 //! - the arithmetic is f32, as the detector's arrays are, so a score that is 0.3 in f32 does not
 //!   pass;
 //! - a position holds by the share of the whole distance that is left along an axis after a
