@@ -72,8 +72,11 @@ fn geneval_decides_as_its_script() {
     for (number, GenEval { detections, metadata, correct }) in cases.into_iter().enumerate() {
         let detections: Vec<Detection> = detections
             .into_iter()
-            .map(|(class, a, b, c, d, score, colour)| {
-                Detection { class, score, bounds: [a, b, c, d], colour: Some(colour) }
+            .map(|(class, a, b, c, d, score, colour)| Detection {
+                class,
+                score,
+                bounds: [a, b, c, d],
+                colour: Some(colour),
             })
             .collect();
         metadata.check().unwrap();
@@ -173,7 +176,8 @@ fn metadata_that_nothing_decides_is_refused() {
     assert!(check(r#"{"tag": "x"}"#).contains("say what the image must show"));
     let zero = r#"{"tag": "x", "include": [{"class": "dog", "count": 0}]}"#;
     assert!(check(zero).contains("`exclude` with count 1"));
-    let later = r#"{"tag": "x", "include": [{"class": "dog", "count": 1, "position": ["above", 1]}]}"#;
+    let later =
+        r#"{"tag": "x", "include": [{"class": "dog", "count": 1, "position": ["above", 1]}]}"#;
     assert!(check(later).contains("refer to one before it"));
 }
 

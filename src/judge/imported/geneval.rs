@@ -125,7 +125,9 @@ pub enum MetadataError {
         class: String,
     },
     /// A position to something that does not come before.
-    #[error("the position of {class:?} refers to entry {target} of `include`, but it is entry {at}; refer to one before it")]
+    #[error(
+        "the position of {class:?} refers to entry {target} of `include`, but it is entry {at}; refer to one before it"
+    )]
     Target {
         /// The class.
         class: String,
@@ -273,7 +275,8 @@ fn include<'a>(
                 let seen = positions(object, other);
                 if !seen.contains(position) {
                     let names: Vec<&str> = seen.iter().map(|p| p.name()).collect();
-                    let names = if names.is_empty() { "nowhere near".into() } else { names.join(" and ") };
+                    let names =
+                        if names.is_empty() { "nowhere near".into() } else { names.join(" and ") };
                     reasons.push(format!(
                         "{class} {} {} wanted, it is {names} it",
                         position.name(),

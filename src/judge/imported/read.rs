@@ -170,8 +170,7 @@ fn form(path: &Path, line: Option<usize>, reason: String) -> ImportError {
 }
 
 fn key(path: &Path, name: &str) -> Result<(String, u64), ImportError> {
-    key_of(name)
-        .ok_or_else(|| ImportError::Name { path: path.to_owned(), name: name.to_owned() })
+    key_of(name).ok_or_else(|| ImportError::Name { path: path.to_owned(), name: name.to_owned() })
 }
 
 fn put(
@@ -188,7 +187,8 @@ fn put(
 
 fn check(path: &Path, found: &Evidences) -> Result<(), ImportError> {
     for ((item, seed), evidence) in found {
-        let (Evidence::Boxes(detections) | Evidence::GenEval { details: detections, .. }) = evidence
+        let (Evidence::Boxes(detections) | Evidence::GenEval { details: detections, .. }) =
+            evidence
         else {
             continue;
         };

@@ -10,6 +10,7 @@ mod attention;
 mod judgement;
 mod outcome;
 mod runs;
+mod suite;
 mod tracing;
 
 pub use attention::{AlignmentRow, AttentionRow, TokenRow};
@@ -18,6 +19,7 @@ pub use outcome::OutcomeRow;
 pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
 };
+pub use suite::{GapRow, OutcomeSummaryRow, SuiteRow};
 pub use tracing::{ChangeRow, GuidanceRow, PatchRow, SiteRow, TracePlanRow, TraceStatisticsRow};
 
 /// Any number, or text.
@@ -33,7 +35,15 @@ const COSINE: ValueRange = ValueRange::COSINE;
 
 /// Every table there is.
 static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
-    [attention::TABLES, judgement::TABLES, outcome::TABLES, runs::TABLES, tracing::TABLES].concat()
+    [
+        attention::TABLES,
+        judgement::TABLES,
+        outcome::TABLES,
+        runs::TABLES,
+        suite::TABLES,
+        tracing::TABLES,
+    ]
+    .concat()
 });
 
 /// Every table there is.
