@@ -38,6 +38,7 @@ mod sites;
 mod spec;
 #[cfg(feature = "torch")]
 mod steps;
+mod suites;
 #[cfg(feature = "torch")]
 mod tokens;
 #[cfg(feature = "torch")]
@@ -108,6 +109,8 @@ enum Command {
     /// Where a model fails: judge its images of prompts the world understands
     #[cfg(feature = "torch")]
     Failures(failures::Args),
+    /// List, show and check suites of prompts
+    Suites(suites::Args),
     /// Run a spec: a run written down as TOML
     Run(spec::RunArgs),
     /// Check specs without running them
@@ -160,6 +163,7 @@ impl Cli {
             Command::World(args) => world::run(args),
             #[cfg(feature = "torch")]
             Command::Failures(args) => failures::run(args),
+            Command::Suites(args) => suites::run(args),
             Command::Run(args) => spec::run(args),
             Command::Validate(args) => spec::validate(args),
             Command::Schema(args) => schema::run(args),

@@ -107,6 +107,20 @@ impl Incomplete {
         Ok(run)
     }
 
+    /// Forgets what is done.
+    ///
+    /// # Errors
+    /// [`StoreError::Run`].
+    pub fn begin_anew(mut self) -> Result<Self, StoreError> {
+        let question = self.root.join(QUESTION);
+        let asked = fs::read(&question).map_err(RunError::io("read", &question))?;
+        clear(&self.root)?;
+        self.path("parts/any")?;
+        AtomicFile::write(&question, &asked)?;
+        (self.next_part, self.done) = (0, BTreeMap::new());
+        Ok(self)
+    }
+
     /// The folder.
     pub fn root(&self) -> &Path {
         &self.root
