@@ -1,10 +1,12 @@
 //! `probe suites`: which suites there are, what is in them, and whether one is fine.
 
-use anyhow::Result;
-use clap::Subcommand;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Subcommand, ValueEnum};
 
 use super::output::{FormatArgs, line};
-use crate::suite::{Suite, built_in, built_in_names, open};
+use crate::suite::{Suite, built_in, built_in_names, import, open};
 use crate::table::{SuiteRow, frame};
 
 const EXAMPLES: &str = "\
@@ -14,7 +16,9 @@ category; docs/suites.md describes every field. `probe failures --suite` runs it
 Examples:
   probe suites                        # those that are built in
   probe suites show counting > mine.toml
-  probe suites check mine.toml";
+  probe suites check mine.toml
+  probe suites import geneval evaluation_metadata.jsonl > geneval.toml
+  probe suites import visor > visor.toml";
 
 /// Digits of a digest that are shown.
 const SHORT_DIGITS: usize = 8;
@@ -42,12 +46,32 @@ enum What {
         #[arg(value_name = "NAME")]
         suite: String,
     },
+    /// Make a suite of published prompts, as TOML on stdout
+    Import {
+        /// Whose prompts
+        #[arg(value_enum)]
+        of: Published,
+        /// The file its authors publish: evaluation_metadata.jsonl, PartiPrompts.tsv; none for VISOR
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Check suites without running them; the exit code is 1 if any is wrong
     Check {
         /// Their names or files
         #[arg(value_name = "NAME|FILE", required = true)]
         suites: Vec<String>,
     },
+}
+
+/// Prompts that others have published.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Published {
+    /// GenEval's 553 (MIT)
+    Geneval,
+    /// PartiPrompts' 1,632 (Apache-2.0)
+    Parti,
+    /// VISOR's 25,280 of SR2D (MIT), generated here
+    Visor,
 }
 
 /// Runs the command.
@@ -61,6 +85,19 @@ pub fn run(args: Args) -> Result<u8> {
                 // A path, or nothing at all: either way opening it says what is wrong.
                 None => line(toml::to_string_pretty(&open(&suite)?)?.trim_end())?,
             }
+            Ok(0)
+        }
+        Some(What::Import { of, file }) => {
+            let suite = match (of, &file) {
+                (Published::Geneval, Some(file)) => import::geneval(file)?,
+                (Published::Parti, Some(file)) => import::parti(file)?,
+                (Published::Visor, None) => import::visor(),
+                (Published::Visor, Some(_)) => {
+                    bail!("VISOR's prompts are generated; leave out FILE")
+                }
+                (_, None) => bail!("name the file that its authors publish; --help lists them"),
+            };
+            line(toml::to_string(&suite)?.trim_end())?;
             Ok(0)
         }
         Some(What::Check { suites }) => check(&suites),

@@ -1,7 +1,7 @@
 //! Rates per category, and the gap between held-out prompts and their seen twins.
 //!
 //! Images of one prompt resemble each other, so intervals come from resampling prompts; where
-//! that says nothing (everything right, everything wrong, one prompt), they are Wilson's for the
+//! that says nothing (all prompts have one rate, or there is one prompt), they are Wilson's for the
 //! number of *prompts*, which assumes that a prompt's images say no more than one of them.
 
 use std::collections::BTreeMap;
@@ -61,9 +61,11 @@ fn rate(decided: &[(bool, &str)]) -> Result<Estimate, Undefined> {
     let mut names = prompts.clone();
     names.sort_unstable();
     names.dedup();
-    let mixed = right > 0 && right < decided.len();
-    if mixed && names.len() > 1 {
-        return Bootstrap::default().cluster_mean(&values, &prompts);
+    if names.len() > 1 {
+        let drawn = Bootstrap::default().cluster_mean(&values, &prompts)?;
+        if drawn.low < drawn.high {
+            return Ok(drawn);
+        }
     }
     let mean = right as f64 / decided.len() as f64;
     // As many successes among prompts as give this rate; the interval contains the rate.

@@ -3,6 +3,7 @@
 use super::{Expect, Item};
 use crate::judge::imported::read::Evidence;
 use crate::judge::imported::{PublishedRule, Ruling, compbench, geneval, visor};
+use crate::table::{BenchmarkRow, OutcomeRow};
 
 /// Tags of GenEval whose rule needs the colours of masks, which its `details` do not have.
 const COLOUR_TAGS: [&str; 2] = ["colors", "color_attr"];
@@ -108,6 +109,70 @@ pub fn rule(rule: PublishedRule, item: &Item, evidence: &Evidence) -> Result<Rul
         (_, Evidence::GenEval { .. }) => Err(wrong("GenEval's results.jsonl")),
         (_, Evidence::Visor { .. }) => Err(wrong("VISOR's detection file")),
         (_, Evidence::Boxes(_)) => Err(wrong("a list of boxes")),
+    }
+}
+
+/// The scores that the rule's benchmark is known by, from the outcomes of one suite; the undecided
+/// are left out. `tag_of` gives the tag of an item, by which GenEval averages.
+pub fn scores<'a>(
+    rule: PublishedRule,
+    outcomes: &'a [OutcomeRow],
+    tag_of: impl Fn(&str) -> Option<&'a str>,
+) -> Vec<BenchmarkRow> {
+    let decided: Vec<(&OutcomeRow, bool)> =
+        outcomes.iter().filter_map(|row| Some((row, row.holds?))).collect();
+    let Some((first, _)) = decided.first() else { return Vec::new() };
+    let row = |metric: String, images: usize, value: Option<f64>| BenchmarkRow {
+        suite: first.suite.clone(),
+        judge: rule.judge().to_owned(),
+        metric,
+        images: u32::try_from(images).unwrap_or(u32::MAX),
+        value,
+    };
+    match rule {
+        PublishedRule::GenEval => {
+            let images = decided.iter().map(|(row, holds)| {
+                (tag_of(&row.item).unwrap_or(&row.category), row.item.as_str(), *holds)
+            });
+            let Some(summary) = geneval::summarise(images) else { return Vec::new() };
+            let all = summary.images;
+            let tasks = summary.tasks.into_iter().map(|(tag, of, share)| row(tag, of, Some(share)));
+            let mut rows: Vec<BenchmarkRow> = tasks.collect();
+            rows.push(row("overall".to_owned(), all, Some(summary.overall)));
+            rows.push(row("correct images".to_owned(), all, Some(summary.correct_images)));
+            rows.push(row("correct prompts".to_owned(), all, Some(summary.correct_prompts)));
+            rows
+        }
+        PublishedRule::Visor => {
+            // A ruling holds subject and object each, and the relation only with both.
+            let shown = |row: &OutcomeRow, holds| visor::Shown {
+                subject: row.atoms_held >= 2,
+                object: row.atoms_held >= 2,
+                relation: holds,
+            };
+            let images = decided.iter().map(|(row, holds)| (&row.item, shown(row, *holds)));
+            let Some(scores) = visor::score(images) else { return Vec::new() };
+            let all = scores.images;
+            let mut rows = vec![
+                row("OA".to_owned(), all, Some(scores.object_accuracy)),
+                row("VISOR uncond".to_owned(), all, Some(scores.unconditional)),
+                row("VISOR cond".to_owned(), all, scores.conditional),
+            ];
+            let of_detected = scores.at_least_of_detected;
+            for (at, share) in scores.at_least.into_iter().enumerate() {
+                rows.push(row(format!("VISOR_{}", at + 1), all, Some(share)));
+            }
+            for at in 0..4 {
+                let share = of_detected.map(|shares| shares[at]);
+                rows.push(row(format!("VISOR_{} of prompts detected", at + 1), all, share));
+            }
+            rows
+        }
+        PublishedRule::CompBench => {
+            let scores: Vec<f64> = decided.iter().filter_map(|(row, _)| row.score).collect();
+            let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+            vec![row("mean score".to_owned(), scores.len(), mean.is_finite().then_some(mean))]
+        }
     }
 }
 

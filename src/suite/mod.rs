@@ -13,6 +13,7 @@ mod check;
 pub mod external;
 mod file;
 pub mod gap;
+pub mod import;
 pub mod imported;
 pub mod judging;
 pub mod store;

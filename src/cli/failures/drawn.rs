@@ -48,6 +48,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let found = Found {
         outcomes: jobs.iter().filter_map(|job| store.done().get(&job.key()).cloned()).collect(),
         atoms: store.atoms()?,
+        scores: Vec::new(),
     };
     let folder = RunFolder::create(&args.output.out, "failures", &toml::to_string_pretty(&spec)?)?;
     suite_args::write_tables(&folder, &found)?;

@@ -14,9 +14,9 @@ use crate::cli::output::bar;
 use crate::judge::imported::read::{Evidences, key_of, read};
 use crate::judge::imported::{PublishedRule, VERSION};
 use crate::run::{Manifest, RunFolder, digest_file};
-use crate::suite::imported::{check, rule};
+use crate::suite::imported::{check, rule, scores};
 use crate::suite::judging::{Made, SuiteJudge, ruling_row};
-use crate::suite::{Job, Suite};
+use crate::suite::{Expect, Job, Suite};
 
 /// Images judged at once.
 const BATCH: usize = 64;
@@ -223,11 +223,17 @@ fn by_detections(
         let judge = (published.judge(), version.as_str());
         outcomes.push(ruling_row(job, judge, &ruling, &sha256.unwrap_or_default()));
     }
-    Ok(Found { outcomes, atoms: Vec::new() })
+    let scores = scores(published, &outcomes, |id| {
+        opened.each().flat_map(|(suite, _)| &suite.items).find_map(|item| match &item.expect {
+            Some(Expect::Geneval(asked)) if item.id == id => Some(asked.tag.as_str()),
+            _ => None,
+        })
+    });
+    Ok(Found { outcomes, atoms: Vec::new(), scores })
 }
 
 fn by_looking(jobs: &[Job<'_>], files: &Files, judge: &mut SuiteJudge) -> Result<Found> {
-    let mut found = Found { outcomes: Vec::new(), atoms: Vec::new() };
+    let mut found = Found { outcomes: Vec::new(), atoms: Vec::new(), scores: Vec::new() };
     let mut size = None;
     let bar = bar(jobs.len() as u64, "images");
     for (number, batch) in jobs.chunks(BATCH).enumerate() {

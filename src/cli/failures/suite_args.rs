@@ -17,7 +17,8 @@ use crate::suite::gap::{gaps, summarise};
 use crate::suite::judging::SuiteJudge;
 use crate::suite::{Job, Suite, open};
 use crate::table::{
-    GapRow, ImageRow, JudgementRow, OutcomeRow, OutcomeSummaryRow, frame, write_parquet,
+    BenchmarkRow, GapRow, ImageRow, JudgementRow, OutcomeRow, OutcomeSummaryRow, frame,
+    write_parquet,
 };
 use crate::world;
 
@@ -88,6 +89,8 @@ pub enum Printed {
     Summary,
     /// Held-out prompts beside their seen twins
     Gap,
+    /// With --rule: the scores that the benchmark is known by
+    Benchmark,
 }
 
 fn rule_parser() -> impl clap::builder::TypedValueParser<Value = PublishedRule> {
@@ -153,6 +156,8 @@ pub fn image_judge(args: &SuiteArgs, opened: &Opened) -> Result<SuiteJudge> {
 pub struct Found {
     pub outcomes: Vec<OutcomeRow>,
     pub atoms: Vec<JudgementRow>,
+    /// Scores of a published benchmark, where its rule judged.
+    pub scores: Vec<BenchmarkRow>,
 }
 
 /// What the manifest of every suite's run says.
@@ -185,6 +190,10 @@ pub fn write_tables(folder: &RunFolder, found: &Found) -> Result<()> {
     }
     let mut summary = frame(summarise(&found.outcomes)?)?;
     write_parquet::<OutcomeSummaryRow>(&mut summary, &table("outcome_summary")?)?;
+    if !found.scores.is_empty() {
+        let mut scores = frame(found.scores.iter().cloned())?;
+        write_parquet::<BenchmarkRow>(&mut scores, &table("benchmark")?)?;
+    }
     let gaps = gaps(&found.outcomes)?;
     if !gaps.is_empty() {
         write_parquet::<GapRow>(&mut frame(gaps)?, &table("gap")?)?;
@@ -197,6 +206,7 @@ pub fn print(args: &SuiteArgs, output: &OutputArgs, found: &Found, at: &Path) ->
     let gaps = gaps(&found.outcomes)?;
     match args.print {
         Printed::Summary => output.format.print(&frame(summarise(&found.outcomes)?)?)?,
+        Printed::Benchmark => output.format.print(&frame(found.scores.iter().cloned())?)?,
         Printed::Gap => output.format.print(&frame(gaps.iter().cloned())?)?,
     }
     let undecided = found.outcomes.iter().filter(|row| row.holds.is_none()).count();

@@ -19,7 +19,7 @@ pub use outcome::OutcomeRow;
 pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
 };
-pub use suite::{GapRow, OutcomeSummaryRow, SuiteRow};
+pub use suite::{BenchmarkRow, GapRow, OutcomeSummaryRow, SuiteRow};
 pub use tracing::{ChangeRow, GuidanceRow, PatchRow, SiteRow, TracePlanRow, TraceStatisticsRow};
 
 /// Any number, or text.

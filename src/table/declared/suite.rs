@@ -77,6 +77,22 @@ table! {
     judge: String, "", ANY;
 }
 
+table! {
+    /// A score as a benchmark defines it, by a judge that is not the benchmark's whole.
+    BenchmarkRow, "benchmark", version 1;
+    /// The suite.
+    suite: String, "", ANY;
+    /// Whose rule, and that its detections were imported.
+    judge: String, "", ANY;
+    /// The score's name: of GenEval each tag, `overall`, `correct images`, `correct prompts`; of
+    /// VISOR `OA`, `VISOR uncond`, `VISOR cond`, `VISOR_1` …; of T2I-CompBench `mean score`.
+    metric: String, "", ANY;
+    /// Images it is over.
+    images: u32, "image", ANY;
+    /// Its value; null where nothing defines it.
+    value: Option<f64>, "share", UNIT;
+}
+
 /// The tables of this file.
 pub(super) const TABLES: &[TableDeclaration] =
-    &[SuiteRow::TABLE, OutcomeSummaryRow::TABLE, GapRow::TABLE];
+    &[SuiteRow::TABLE, OutcomeSummaryRow::TABLE, GapRow::TABLE, BenchmarkRow::TABLE];
