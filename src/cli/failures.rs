@@ -1,5 +1,9 @@
 //! `probe failures`: generates images of prompts the world understands, and judges them.
 
+mod drawn;
+mod given;
+mod suite_args;
+
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -16,6 +20,7 @@ use crate::probe::judgement::{JudgedImage, judgement_rows};
 use crate::probe::outcome::{SuiteIdentity, SuiteImage, outcome_row, world_held_out, world_item};
 use crate::run::{RunFolder, digest_bytes};
 use crate::sampler::SamplerKind;
+use crate::suite::Job;
 use crate::table::{ImageRow, JudgementRow, JudgementSummaryRow, OutcomeRow, frame, write_parquet};
 use crate::world::{self, Category, Generator, Mix, Sample, Split};
 
@@ -28,7 +33,11 @@ Examples:
 
 Prompts are drawn from the world with a seed of their own, so that training never saw their
 scenes; shares come with 95 % Wilson intervals. The images, the judge's reasons and the tables
-are kept in the run's folder; `probe compare` compares two such folders.";
+are kept in the run's folder; `probe compare` compares two such folders.
+
+A suite (`probe suites` lists them) is drawn in batches, each kept when it is done: the same command
+goes on where a killed run stopped, and loses or repeats no image. Its intervals resample prompts.
+Held-out prompts are compared with their seen twins in the table `gap`.";
 
 /// Judge a model's images of prompts the world understands.
 #[derive(Debug, clap::Args)]
@@ -59,6 +68,8 @@ pub struct Args {
     /// Change what flows, such as "zero sites=mid.out steps=0-5"; may be repeated
     #[arg(long = "edit", value_name = "EDIT", long_help = super::edits::HELP)]
     edits: Vec<String>,
+    #[command(flatten)]
+    suite: suite_args::SuiteArgs,
 }
 
 /// One judged image.
@@ -69,6 +80,12 @@ struct Judged {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<u8> {
+    if args.suite.images.is_some() || args.suite.detections.is_some() {
+        return given::run(&args);
+    }
+    if !args.suite.suites.is_empty() {
+        return drawn::run(&args);
+    }
     let model = args.model.open()?;
     let categories =
         if args.categories.is_empty() { Category::ALL.to_vec() } else { args.categories.clone() };
@@ -180,12 +197,32 @@ fn request(
     model: &crate::model::checkpoint::DiffusionModel,
     samples: &[Sample],
 ) -> Request {
+    let prompts = samples.iter().map(|s| s.caption.clone()).collect();
+    sampled(args, model, prompts, samples.iter().map(|s| noise_seed(args.seed, s)).collect())
+}
+
+/// The request for some images of suites.
+fn request_of(
+    args: &Args,
+    model: &crate::model::checkpoint::DiffusionModel,
+    jobs: &[Job<'_>],
+) -> Request {
+    let prompts = jobs.iter().map(|job| job.item.prompt.clone()).collect();
+    sampled(args, model, prompts, jobs.iter().map(|job| job.seed).collect())
+}
+
+fn sampled(
+    args: &Args,
+    model: &crate::model::checkpoint::DiffusionModel,
+    prompts: Vec<String>,
+    seeds: Vec<u64>,
+) -> Request {
     Request {
-        prompts: samples.iter().map(|s| s.caption.clone()).collect(),
+        prompts,
         negative: String::new(),
         long_prompt: Default::default(),
         framing: Default::default(),
-        seeds: samples.iter().map(|s| noise_seed(args.seed, s)).collect(),
+        seeds,
         steps: args.steps,
         sampler: SamplerKind::Ddim,
         guidance: args.guidance,

@@ -40,6 +40,7 @@ mod sites;
 mod spec;
 #[cfg(feature = "torch")]
 mod steps;
+mod suites;
 #[cfg(feature = "torch")]
 mod tokens;
 #[cfg(feature = "torch")]
@@ -112,6 +113,8 @@ enum Command {
     Failures(failures::Args),
     /// Did a change make a model better or worse? Two runs of one suite, paired
     Compare(compare::Args),
+    /// List, show and check suites of prompts
+    Suites(suites::Args),
     /// Run a spec: a run written down as TOML
     Run(spec::RunArgs),
     /// Check specs without running them
@@ -165,6 +168,7 @@ impl Cli {
             #[cfg(feature = "torch")]
             Command::Failures(args) => failures::run(args),
             Command::Compare(args) => compare::run(args),
+            Command::Suites(args) => suites::run(args),
             Command::Run(args) => spec::run(args),
             Command::Validate(args) => spec::validate(args),
             Command::Schema(args) => schema::run(args),

@@ -27,6 +27,7 @@ mod distort;
 mod fit;
 mod grid;
 mod hand;
+pub mod imported;
 mod letters;
 mod look;
 mod matching;

@@ -8,6 +8,7 @@ mod commands;
 mod edits;
 mod images;
 mod patch;
+mod suites;
 mod trace;
 
 use std::path::{Path, PathBuf};

@@ -11,6 +11,7 @@ mod comparison;
 mod judgement;
 mod outcome;
 mod runs;
+mod suite;
 mod tracing;
 
 pub use attention::{AlignmentRow, AttentionRow, TokenRow};
@@ -20,6 +21,7 @@ pub use outcome::OutcomeRow;
 pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
 };
+pub use suite::{BenchmarkRow, GapRow, OutcomeSummaryRow, SuiteRow};
 pub use tracing::{ChangeRow, GuidanceRow, PatchRow, SiteRow, TracePlanRow, TraceStatisticsRow};
 
 /// Any number, or text.
@@ -41,6 +43,7 @@ static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
         judgement::TABLES,
         outcome::TABLES,
         runs::TABLES,
+        suite::TABLES,
         tracing::TABLES,
     ]
     .concat()

@@ -1,0 +1,144 @@
+//! Rates per category, and the gap between held-out prompts and their seen twins.
+//!
+//! Images of one prompt resemble each other, so intervals come from resampling prompts; where
+//! that says nothing (all prompts have one rate, or there is one prompt), they are Wilson's for the
+//! number of *prompts*, which assumes that a prompt's images say no more than one of them.
+
+use std::collections::BTreeMap;
+
+use crate::measure::interval::DEFAULT_CONFIDENCE;
+use crate::measure::{Bootstrap, Estimate, Proportion, Undefined};
+use crate::table::{GapRow, OutcomeRow, OutcomeSummaryRow};
+
+/// Rates per suite, judge and category, in the order in which they first come; an image that is
+/// undecided counts in `undecided` only.
+///
+/// # Errors
+/// [`Undefined`] where an interval cannot be made.
+pub fn summarise(outcomes: &[OutcomeRow]) -> Result<Vec<OutcomeSummaryRow>, Undefined> {
+    let mut groups: Vec<((&str, &str, &str), Vec<&OutcomeRow>)> = Vec::new();
+    for row in outcomes {
+        let name = (row.suite.as_str(), row.category.as_str(), row.judge.as_str());
+        match groups.iter_mut().find(|group| group.0 == name) {
+            Some(group) => group.1.push(row),
+            None => groups.push((name, vec![row])),
+        }
+    }
+    groups.into_iter().map(|(name, rows)| summary(name, &rows)).collect()
+}
+
+fn summary(
+    (suite, category, judge): (&str, &str, &str),
+    rows: &[&OutcomeRow],
+) -> Result<OutcomeSummaryRow, Undefined> {
+    let decided: Vec<(bool, &str)> =
+        rows.iter().filter_map(|row| Some((row.holds?, row.item.as_str()))).collect();
+    let rate = if decided.is_empty() { None } else { Some(rate(&decided)?) };
+    let scores: Vec<f64> = rows.iter().filter_map(|row| row.score).collect();
+    let mut items: Vec<&str> = rows.iter().map(|row| row.item.as_str()).collect();
+    items.sort_unstable();
+    items.dedup();
+    Ok(OutcomeSummaryRow {
+        suite: suite.to_owned(),
+        category: category.to_owned(),
+        prompts: count(items.len()),
+        images: count(rows.len()),
+        undecided: count(rows.len() - decided.len()),
+        right: count(decided.iter().filter(|(holds, _)| *holds).count()),
+        share: rate.map(|rate| rate.mean),
+        low: rate.map(|rate| rate.low),
+        high: rate.map(|rate| rate.high),
+        score: (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64),
+        judge: judge.to_owned(),
+    })
+}
+
+/// A rate with an interval over prompts.
+fn rate(decided: &[(bool, &str)]) -> Result<Estimate, Undefined> {
+    let values: Vec<f64> = decided.iter().map(|(holds, _)| f64::from(u8::from(*holds))).collect();
+    let prompts: Vec<&str> = decided.iter().map(|(_, item)| *item).collect();
+    let right = decided.iter().filter(|(holds, _)| *holds).count();
+    let mut names = prompts.clone();
+    names.sort_unstable();
+    names.dedup();
+    if names.len() > 1 {
+        let drawn = Bootstrap::default().cluster_mean(&values, &prompts)?;
+        if drawn.low < drawn.high {
+            return Ok(drawn);
+        }
+    }
+    let mean = right as f64 / decided.len() as f64;
+    // As many successes among prompts as give this rate; the interval contains the rate.
+    let of_prompts = (mean * names.len() as f64).round() as usize;
+    let wilson = Proportion::new(of_prompts, names.len())?.wilson(DEFAULT_CONFIDENCE)?;
+    Ok(Estimate { mean, low: wilson.low.min(mean), high: wilson.high.max(mean), ..wilson })
+}
+
+/// Seen minus held-out, per suite, judge and category of the held-out prompts. Its unit is a
+/// label that joins held-out prompts to seen ones ([`super::Item::twin`]): the mean of the seen
+/// images less that of the held-out ones, and the interval resamples labels.
+///
+/// A label of which either side has no decided image is left out. With fewer than two labels
+/// there is no interval.
+///
+/// # Errors
+/// [`Undefined`] where an interval cannot be made.
+pub fn gaps(outcomes: &[OutcomeRow]) -> Result<Vec<GapRow>, Undefined> {
+    type Side = (f64, usize);
+    let mut labels: BTreeMap<(&str, &str, &str), (Option<&str>, Side, Side)> = BTreeMap::new();
+    for row in outcomes {
+        let (Some(twin), Some(held_out), Some(holds)) =
+            (row.twin.as_deref(), row.held_out, row.holds)
+        else {
+            continue;
+        };
+        let label = labels.entry((&row.suite, &row.judge, twin)).or_default();
+        let side = if held_out { &mut label.2 } else { &mut label.1 };
+        side.0 += f64::from(u8::from(holds));
+        side.1 += 1;
+        if held_out {
+            label.0 = Some(&row.category);
+        }
+    }
+    let mut groups: BTreeMap<(&str, &str, &str), Vec<(Side, Side)>> = BTreeMap::new();
+    for ((suite, judge, _), (category, seen, held_out)) in labels {
+        if let Some(category) = category
+            && seen.1 > 0
+        {
+            groups.entry((suite, judge, category)).or_default().push((seen, held_out));
+        }
+    }
+    groups.into_iter().map(|(name, sides)| gap(name, &sides)).collect()
+}
+
+fn gap(
+    (suite, judge, category): (&str, &str, &str),
+    sides: &[((f64, usize), (f64, usize))],
+) -> Result<GapRow, Undefined> {
+    let mean = |(sum, of): (f64, usize)| sum / of as f64;
+    let over = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let seen: Vec<f64> = sides.iter().map(|side| mean(side.0)).collect();
+    let held_out: Vec<f64> = sides.iter().map(|side| mean(side.1)).collect();
+    let pairs: Vec<usize> = (0..sides.len()).collect();
+    let interval = match Bootstrap::default().paired_difference(&seen, &held_out, &pairs) {
+        Ok(estimate) => Some(estimate),
+        Err(Undefined::TooFew { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(GapRow {
+        suite: suite.to_owned(),
+        category: category.to_owned(),
+        twins: count(sides.len()),
+        images: count(sides.iter().map(|side| side.0.1 + side.1.1).sum()),
+        seen: over(&seen),
+        held_out: over(&held_out),
+        gap: over(&seen) - over(&held_out),
+        low: interval.map(|interval| interval.low),
+        high: interval.map(|interval| interval.high),
+        judge: judge.to_owned(),
+    })
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

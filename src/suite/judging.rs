@@ -1,0 +1,213 @@
+//! Who judges the images of a suite, and the rows that come of it.
+
+use std::path::Path;
+
+use image::RgbImage;
+use rayon::prelude::*;
+
+use super::external::{ExternalError, ExternalJudge, Question};
+use super::{Item, Job};
+use crate::judge::imported::Ruling;
+use crate::judge::{self};
+use crate::probe::judgement::{JudgedImage, judgement_rows};
+use crate::probe::outcome::{SuiteImage, outcome_row};
+use crate::table::{JudgementRow, OutcomeRow};
+use crate::world::{self, ParseError};
+
+/// A judge that looks at images.
+#[derive(Debug)]
+pub enum SuiteJudge {
+    /// The world's own, for prompts of its grammar.
+    Exact,
+    /// A program.
+    External(Box<ExternalJudge>),
+}
+
+/// Why images cannot be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum JudgingError {
+    /// A suite that the judge cannot decide.
+    #[error(
+        "suite {suite}: the {judge} judge cannot decide {items} of its items, such as {first:?}, \
+         which asks for {asks}; {remedy}"
+    )]
+    Undecidable {
+        /// The suite.
+        suite: String,
+        /// The judge.
+        judge: String,
+        /// How many items.
+        items: usize,
+        /// The first of them.
+        first: String,
+        /// What it asks for.
+        asks: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A prompt the world does not read; [`super::Suite::check`] finds it first.
+    #[error(transparent)]
+    Grammar(#[from] ParseError),
+    /// The program cannot be run.
+    #[error(transparent)]
+    External(#[from] ExternalError),
+}
+
+/// An image that is to be judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Made<'a> {
+    /// What it was made for.
+    pub job: Job<'a>,
+    /// Its place in the run, from 0.
+    pub sample: u32,
+    /// The image.
+    pub image: &'a RgbImage,
+    /// Where it lies: external judges read it there.
+    pub path: &'a Path,
+    /// SHA-256 of the file.
+    pub sha256: &'a str,
+}
+
+/// What is said of one image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// The image as a whole; `image` is empty until it is known whether the file is kept.
+    pub outcome: OutcomeRow,
+    /// Each expectation.
+    pub atoms: Vec<JudgementRow>,
+}
+
+impl SuiteJudge {
+    /// Name and version, as tables have them.
+    pub fn name(&self) -> (String, String) {
+        match self {
+            SuiteJudge::Exact => (judge::NAME.to_owned(), judge::VERSION.to_string()),
+            SuiteJudge::External(program) => program.name(),
+        }
+    }
+
+    /// Whether the judge can decide every item.
+    ///
+    /// # Errors
+    /// [`JudgingError::Undecidable`].
+    pub fn check<'a>(
+        &self,
+        suite: &str,
+        items: impl IntoIterator<Item = &'a Item>,
+    ) -> Result<(), JudgingError> {
+        let SuiteJudge::Exact = self else { return Ok(()) };
+        let foreign: Vec<&Item> = items.into_iter().filter(|item| item.expect.is_some()).collect();
+        let Some(first) = foreign.first() else { return Ok(()) };
+        Err(JudgingError::Undecidable {
+            suite: suite.to_owned(),
+            judge: judge::NAME.to_owned(),
+            items: foreign.len(),
+            first: first.id.clone(),
+            asks: first.expect.as_ref().map_or("", super::Expect::kind),
+            remedy: "give --images with --detections FILE and --rule, or a program with \
+                     --judge-command",
+        })
+    }
+
+    /// Judges images, the exact judge on all cores.
+    ///
+    /// # Errors
+    /// A prompt outside the grammar, or a program that cannot be started any more.
+    pub fn judge(&mut self, images: &[Made<'_>]) -> Result<Vec<Judged>, JudgingError> {
+        match self {
+            SuiteJudge::Exact => images.par_iter().map(exact).collect(),
+            SuiteJudge::External(program) => images.iter().map(|made| ask(program, made)).collect(),
+        }
+    }
+}
+
+fn exact(made: &Made<'_>) -> Result<Judged, JudgingError> {
+    let item = made.job.item;
+    let verdict = judge::judge(made.image, &world::parse(&item.prompt)?);
+    let of = JudgedImage {
+        sample: made.sample,
+        prompt: &item.prompt,
+        seed: made.job.seed,
+        category: &item.category,
+    };
+    let outcome = outcome_row(suite_image(made), &verdict);
+    let outcome = OutcomeRow { difficulty: item.difficulty, twin: item.twin.clone(), ..outcome };
+    Ok(Judged { outcome, atoms: judgement_rows(of, &verdict) })
+}
+
+fn suite_image<'a>(made: &Made<'a>) -> SuiteImage<'a> {
+    let Job { identity, item, seed, .. } = made.job;
+    SuiteImage {
+        suite: identity,
+        item: &item.id,
+        category: &item.category,
+        prompt: &item.prompt,
+        seed,
+        held_out: item.held_out,
+        file: None,
+        sha256: made.sha256,
+    }
+}
+
+fn ask(program: &mut ExternalJudge, made: &Made<'_>) -> Result<Judged, JudgingError> {
+    let Job { suite, item, seed, .. } = made.job;
+    let question = Question {
+        suite: &suite.name,
+        item: &item.id,
+        category: &item.category,
+        prompt: &item.prompt,
+        seed,
+        image: made.path,
+        expect: item.expect.as_ref(),
+    };
+    let answer = program.ask(&question)?;
+    let judge = program.name();
+    let atoms = answer.atoms.iter().map(|atom| JudgementRow {
+        sample: made.sample,
+        prompt: item.prompt.clone(),
+        seed,
+        category: item.category.clone(),
+        atom: atom.name.clone(),
+        kind: "external".to_owned(),
+        expected: atom.name.clone(),
+        found: None,
+        holds: atom.holds,
+        reason: atom.reason.clone(),
+        judge: judge.0.clone(),
+        judge_version: judge.1.clone(),
+    });
+    let atoms = atoms.collect();
+    let outcome = ruling_row(made.job, (&judge.0, &judge.1), &answer.ruling(), made.sha256);
+    Ok(Judged { outcome, atoms })
+}
+
+/// The row of an image that a published rule or a program ruled on; `judge` is name and version.
+pub fn ruling_row(
+    job: Job<'_>,
+    judge: (&str, &str),
+    ruling: &Ruling,
+    image_sha256: &str,
+) -> OutcomeRow {
+    let Job { identity, item, seed, .. } = job;
+    OutcomeRow {
+        suite: identity.name.clone(),
+        suite_version: identity.version,
+        suite_hash: identity.hash.clone(),
+        item: item.id.clone(),
+        category: item.category.clone(),
+        difficulty: item.difficulty,
+        prompt: item.prompt.clone(),
+        seed,
+        twin: item.twin.clone(),
+        held_out: item.held_out,
+        judge: judge.0.to_owned(),
+        judge_version: judge.1.to_owned(),
+        holds: ruling.holds,
+        score: ruling.score,
+        atoms: ruling.asked,
+        atoms_held: ruling.held,
+        reason: ruling.reasons.join("; "),
+        image: None,
+        image_sha256: image_sha256.to_owned(),
+    }
+}
