@@ -6,6 +6,7 @@ and the exit code is 1.
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,10 @@ def describe_kernel(home, program, libtorch):
     """
     build = home / "build"
     build.mkdir(parents=True, exist_ok=True)
+    # The kernel resolves dependencies by itself; the repository's lock file keeps it to versions
+    # that are known to work.
+    if not (build / "Cargo.lock").exists():
+        shutil.copy(Path(__file__).parent.parent / "Cargo.lock", build)
     described = {
         "argv": [str(program), "--control_file", "{connection_file}"],
         "display_name": "Rust (denoscope)",
