@@ -10,13 +10,43 @@ use crate::measure::interval::DEFAULT_CONFIDENCE;
 use crate::measure::{Bootstrap, Estimate, Proportion, Undefined};
 use crate::table::{GapRow, OutcomeRow, OutcomeSummaryRow};
 
+/// Suite, category or label, and judge: what rows are grouped by.
+type Group<'a> = (&'a str, &'a str, &'a str);
+
+/// The images of one side of a comparison.
+#[derive(Clone, Copy, Debug, Default)]
+struct Side {
+    images: usize,
+    right: usize,
+}
+
+impl Side {
+    fn count(&mut self, holds: bool) {
+        self.images += 1;
+        self.right += usize::from(holds);
+    }
+
+    fn rate(self) -> f64 {
+        self.right as f64 / self.images as f64
+    }
+}
+
+/// Held-out prompts beside the seen ones of the same label.
+#[derive(Clone, Copy, Debug, Default)]
+struct Twins<'a> {
+    /// Category of the held-out prompts.
+    category: Option<&'a str>,
+    seen: Side,
+    held_out: Side,
+}
+
 /// Rates per suite, judge and category, in the order in which they first come; an image that is
 /// undecided counts in `undecided` only.
 ///
 /// # Errors
 /// [`Undefined`] where an interval cannot be made.
 pub fn summarise(outcomes: &[OutcomeRow]) -> Result<Vec<OutcomeSummaryRow>, Undefined> {
-    let mut groups: Vec<((&str, &str, &str), Vec<&OutcomeRow>)> = Vec::new();
+    let mut groups: Vec<(Group<'_>, Vec<&OutcomeRow>)> = Vec::new();
     for row in outcomes {
         let name = (row.suite.as_str(), row.category.as_str(), row.judge.as_str());
         match groups.iter_mut().find(|group| group.0 == name) {
@@ -28,7 +58,7 @@ pub fn summarise(outcomes: &[OutcomeRow]) -> Result<Vec<OutcomeSummaryRow>, Unde
 }
 
 fn summary(
-    (suite, category, judge): (&str, &str, &str),
+    (suite, category, judge): Group<'_>,
     rows: &[&OutcomeRow],
 ) -> Result<OutcomeSummaryRow, Undefined> {
     let decided: Vec<(bool, &str)> =
@@ -84,42 +114,37 @@ fn rate(decided: &[(bool, &str)]) -> Result<Estimate, Undefined> {
 /// # Errors
 /// [`Undefined`] where an interval cannot be made.
 pub fn gaps(outcomes: &[OutcomeRow]) -> Result<Vec<GapRow>, Undefined> {
-    type Side = (f64, usize);
-    let mut labels: BTreeMap<(&str, &str, &str), (Option<&str>, Side, Side)> = BTreeMap::new();
+    let mut labels: BTreeMap<Group<'_>, Twins<'_>> = BTreeMap::new();
     for row in outcomes {
         let (Some(twin), Some(held_out), Some(holds)) =
             (row.twin.as_deref(), row.held_out, row.holds)
         else {
             continue;
         };
-        let label = labels.entry((&row.suite, &row.judge, twin)).or_default();
-        let side = if held_out { &mut label.2 } else { &mut label.1 };
-        side.0 += f64::from(u8::from(holds));
-        side.1 += 1;
+        let twins = labels.entry((&row.suite, &row.judge, twin)).or_default();
         if held_out {
-            label.0 = Some(&row.category);
+            twins.category = Some(&row.category);
+            twins.held_out.count(holds);
+        } else {
+            twins.seen.count(holds);
         }
     }
-    let mut groups: BTreeMap<(&str, &str, &str), Vec<(Side, Side)>> = BTreeMap::new();
-    for ((suite, judge, _), (category, seen, held_out)) in labels {
-        if let Some(category) = category
-            && seen.1 > 0
+    let mut groups: BTreeMap<Group<'_>, Vec<Twins<'_>>> = BTreeMap::new();
+    for ((suite, judge, _), twins) in labels {
+        if let Some(category) = twins.category
+            && twins.seen.images > 0
         {
-            groups.entry((suite, judge, category)).or_default().push((seen, held_out));
+            groups.entry((suite, judge, category)).or_default().push(twins);
         }
     }
-    groups.into_iter().map(|(name, sides)| gap(name, &sides)).collect()
+    groups.into_iter().map(|(name, twins)| gap(name, &twins)).collect()
 }
 
-fn gap(
-    (suite, judge, category): (&str, &str, &str),
-    sides: &[((f64, usize), (f64, usize))],
-) -> Result<GapRow, Undefined> {
-    let mean = |(sum, of): (f64, usize)| sum / of as f64;
+fn gap((suite, judge, category): Group<'_>, twins: &[Twins<'_>]) -> Result<GapRow, Undefined> {
     let over = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let seen: Vec<f64> = sides.iter().map(|side| mean(side.0)).collect();
-    let held_out: Vec<f64> = sides.iter().map(|side| mean(side.1)).collect();
-    let pairs: Vec<usize> = (0..sides.len()).collect();
+    let seen: Vec<f64> = twins.iter().map(|twins| twins.seen.rate()).collect();
+    let held_out: Vec<f64> = twins.iter().map(|twins| twins.held_out.rate()).collect();
+    let pairs: Vec<usize> = (0..twins.len()).collect();
     let interval = match Bootstrap::default().paired_difference(&seen, &held_out, &pairs) {
         Ok(estimate) => Some(estimate),
         Err(Undefined::TooFew { .. }) => None,
@@ -128,8 +153,8 @@ fn gap(
     Ok(GapRow {
         suite: suite.to_owned(),
         category: category.to_owned(),
-        twins: count(sides.len()),
-        images: count(sides.iter().map(|side| side.0.1 + side.1.1).sum()),
+        twins: count(twins.len()),
+        images: count(twins.iter().map(|twins| twins.seen.images + twins.held_out.images).sum()),
         seen: over(&seen),
         held_out: over(&held_out),
         gap: over(&seen) - over(&held_out),
