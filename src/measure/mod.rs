@@ -6,6 +6,7 @@
 //! | [`resize`] | a map at another resolution, exactly as PyTorch's `interpolate` gives it |
 //! | [`daam`] | many maps (steps, layers, heads) as one map per token |
 //! | [`localisation`] | whether a map lies on a region: AUROC, precision, IoU, pointing … |
+//! | [`covered`] | the same for a coarse map on a fine mask, without resizing |
 //! | [`interval`] | a mean or a rate with its interval |
 //! | [`bootstrap`] | intervals by resampling prompts, with a seed |
 //! | [`permutation`] | controls and exact-by-resampling p-values |
@@ -16,6 +17,7 @@
 //! silent 0 or NaN.
 
 pub mod bootstrap;
+pub mod covered;
 pub mod daam;
 mod error;
 pub mod image;

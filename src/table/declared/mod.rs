@@ -11,7 +11,7 @@ mod judgement;
 mod runs;
 mod tracing;
 
-pub use attention::{AlignmentRow, AttentionRow, TokenRow};
+pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
 pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
