@@ -78,8 +78,9 @@ impl Tap for WordRecorder {
         let shape: Vec<usize> = maps.size().iter().map(|&n| n as usize).collect();
         let values = Vec::<f32>::try_from(maps.contiguous().view([-1]))
             .map_err(|e: tch::TchError| unusable(e.to_string()))?;
-        let maps = Array5::from_shape_vec((shape[0], shape[1], shape[2], shape[3], shape[4]), values)
-            .map_err(|e| unusable(e.to_string()))?;
+        let maps =
+            Array5::from_shape_vec((shape[0], shape[1], shape[2], shape[3], shape[4]), values)
+                .map_err(|e| unusable(e.to_string()))?;
         let next = self.layers.len();
         let layer = *self.by_site.entry(site.name.clone()).or_insert(next);
         if layer == next {

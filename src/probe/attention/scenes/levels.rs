@@ -57,7 +57,9 @@ pub(super) fn maps_of_word(
             }
             all.push((at, mean));
             let of_head = maps.outer_iter().enumerate();
-            all.extend(of_head.map(|(head, map)| (Level { head: Some(head), ..at }, map.to_owned())));
+            all.extend(
+                of_head.map(|(head, map)| (Level { head: Some(head), ..at }, map.to_owned())),
+            );
         }
     }
     let sum = whole.iter().fold(Array2::<f32>::zeros(shape), |sum, map| sum + map);

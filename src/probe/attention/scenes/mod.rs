@@ -18,6 +18,7 @@ use super::{PromptToken, object_words_of, score::role_name};
 use crate::world::{Expectations, Sample, masks, parse};
 
 pub use levels::Level;
+use tally::ADJECTIVE;
 pub(super) use tally::binds;
 pub use tally::{Tally, Weights};
 
@@ -77,11 +78,7 @@ impl Shown {
 
 /// The visible pixels of what each phrase speaks of. None if two phrases fit one object, or a
 /// phrase fits more or fewer objects than it names, or nothing of an object is seen.
-fn regions(
-    sample: &Sample,
-    expectations: &Expectations,
-    size: usize,
-) -> Option<Vec<Array2<bool>>> {
+fn regions(sample: &Sample, expectations: &Expectations, size: usize) -> Option<Vec<Array2<bool>>> {
     let of_objects = masks(&sample.scene, size);
     let objects = sample.scene.objects();
     let mut taken = vec![false; objects.len()];

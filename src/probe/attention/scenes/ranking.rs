@@ -19,8 +19,10 @@ fn ranked(
     rows: &[AttentionScoreRow],
     wanted: impl Fn(&AttentionScoreRow) -> bool,
 ) -> Vec<&AttentionScoreRow> {
-    let mut ranked: Vec<&AttentionScoreRow> =
-        rows.iter().filter(|row| of_all_words(row) && row.control.is_none() && wanted(row)).collect();
+    let mut ranked: Vec<&AttentionScoreRow> = rows
+        .iter()
+        .filter(|row| of_all_words(row) && row.control.is_none() && wanted(row))
+        .collect();
     ranked.sort_by(|a, b| b.auroc.total_cmp(&a.auroc));
     ranked
 }

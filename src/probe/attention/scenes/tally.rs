@@ -266,7 +266,8 @@ impl OneScene<'_> {
                 let (Some(regions), phrase) = (self.regions.get(&shape), word.phrase) else {
                     continue;
                 };
-                let mut add = |control: Option<&'static str>, region: &Result<Covered, Undefined>| {
+                let mut add = |control: Option<&'static str>,
+                               region: &Result<Covered, Undefined>| {
                     let Ok(region) = region else { return };
                     let values = [map.auroc(region), map.mass_ratio(region)]
                         .map(|value| value.unwrap_or(f64::NAN));
