@@ -189,8 +189,12 @@ impl Show<'_> {
         let mut recorder =
             WordRecorder::new(&words, tokens, self.sites.clone(), [shape[2], shape[3]]);
         let gallery = Gallery { images: &images, timesteps: &self.timesteps };
+        let started = Instant::now();
         look(self.model, &asked, gallery, Some(&mut recorder), &mut |_, _| {})?;
-        Ok(tally.add(&scenes, &recorder.finish(), weights)?)
+        let shown = started.elapsed();
+        tally.add(&scenes, &recorder.finish(), weights)?;
+        tracing::debug!("{} scenes shown in {shown:?}, all in {:?}", kept.len(), started.elapsed());
+        Ok(())
     }
 }
 

@@ -55,7 +55,11 @@ impl Scores {
         })?;
         let control = |name: &str| beside(&self.places, row, name).map(of_score);
         let text = |name: &str| control(name).map_or_else(|| "none".to_owned(), |e| e.text());
-        let verb = verb(of_score(row), "find their objects", "avoid their objects");
+        let verb = verb(
+            of_score(row),
+            control(OTHER_IMAGES),
+            ["find their objects", "avoid their objects"],
+        );
         Some(Finding {
             sentence: format!(
                 "Words of {role} {verb}: AUROC {}; random weights {}, the object of another scene \
@@ -85,7 +89,11 @@ impl Scores {
         let (row, bound) = (of(None)?, of(None).and_then(of_binding)?);
         let control = |name: &str| of(Some(name)).and_then(of_binding);
         let text = |name: &str| control(name).map_or_else(|| "none".to_owned(), |e| e.text());
-        let verb = verb(bound, "lie more on their own object", "lie more on the other object");
+        let verb = verb(
+            bound,
+            control(OTHER_IMAGES),
+            ["lie more on their own object", "lie more on the other object"],
+        );
         let whose = if role == ADJECTIVE { "Adjectives" } else { "Nouns" };
         Some(Finding {
             sentence: format!(
@@ -205,11 +213,13 @@ fn of_binding(row: &LeakageRow) -> Option<Estimate> {
     Some(Estimate { value: row.binds?, interval: row.binds_low.zip(row.binds_high) })
 }
 
-/// What an interval allows to say.
-fn verb(estimate: Estimate, above: &str, below: &str) -> String {
+/// What an interval allows to say: it must leave out chance, and what the places of objects give
+/// in any scene.
+fn verb(estimate: Estimate, other_scene: Option<Estimate>, [above, below]: [&str; 2]) -> String {
+    let usual = other_scene.map_or(CHANCE, |e| e.value);
     match estimate.interval {
-        Some((low, _)) if low > CHANCE => above.to_owned(),
-        Some((_, high)) if high < CHANCE => below.to_owned(),
+        Some((low, _)) if low > usual.max(CHANCE) => above.to_owned(),
+        Some((_, high)) if high < usual.min(CHANCE) => below.to_owned(),
         _ => format!("may or may not {above}"),
     }
 }
