@@ -15,7 +15,7 @@ use crate::sampler::{SamplerKind, SchedulerConfig};
 use crate::table::{InversionRow, frame, write_parquet};
 
 /// The sampler of a run that only looks, as the manifest names it.
-const NOT_SAMPLED: &str = "none";
+pub(super) const NOT_SAMPLED: &str = "none";
 
 /// An image to begin with.
 #[derive(Clone, Debug, Default, clap::Args)]

@@ -6,6 +6,7 @@
 //! | [`resize`] | a map at another resolution, exactly as PyTorch's `interpolate` gives it |
 //! | [`daam`] | many maps (steps, layers, heads) as one map per token |
 //! | [`localisation`] | whether a map lies on a region: AUROC, precision, IoU, pointing … |
+//! | [`covered`] | the same for a coarse map on a fine mask, without resizing |
 //! | [`interval`] | a mean or a rate with its interval |
 //! | [`bootstrap`] | intervals by resampling prompts, with a seed |
 //! | [`paired`] | whether yes-or-no outcomes changed between two runs, and by how much |
@@ -18,6 +19,7 @@
 //! silent 0 or NaN.
 
 pub mod bootstrap;
+pub mod covered;
 pub mod daam;
 mod error;
 pub mod image;

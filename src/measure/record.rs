@@ -55,3 +55,13 @@ pub struct AttentionRecord {
     /// Steps seen.
     pub steps: usize,
 }
+
+/// Maps of chosen words at one layer.
+#[derive(Clone, Debug)]
+pub struct WordLayer {
+    /// Name of the site.
+    pub site: String,
+    /// Probabilities, mean over each word's tokens: [image, word, head, row, column], in order of
+    /// steps.
+    pub per_step: Vec<Array5<f32>>,
+}

@@ -189,6 +189,23 @@ impl DiffusionModel {
         })
     }
 
+    /// A denoiser of this model's architecture that has learned nothing: its weights are drawn from
+    /// libtorch's random numbers. Its sites are those of this model's denoiser, so that it can take
+    /// that one's place.
+    ///
+    /// # Errors
+    /// Weights that libtorch cannot make.
+    pub fn untrained_denoiser(&self) -> Result<Unet, ModelError> {
+        let placement = self.placement;
+        let _no_grad = tch::no_grad_guard();
+        // A denoiser finds a site that is there by its name, whoever declared it.
+        let sites = RefCell::new(self.sites.clone());
+        let store = Store::untrained(placement.kind, placement.device);
+        let unet = Unet::new(&store.root(&sites), &self.unet_config, placement.kernel);
+        store.finish()?;
+        Ok(unet)
+    }
+
     /// Size and digest of each weight file. Reads all of them.
     pub fn digests(&self) -> Vec<WeightDigest> {
         let digest = |file: &WeightFile| WeightDigest {

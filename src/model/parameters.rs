@@ -266,6 +266,11 @@ impl Store {
         Self::new(None, Kind::Float, device, true)
     }
 
+    /// Random weights that are not to be trained: a model that has learned nothing.
+    pub fn untrained(kind: Kind, device: Device) -> Self {
+        Self::new(None, kind, device, false)
+    }
+
     /// The weights of `start` to be trained further, f32; fresh ones if there is none.
     pub fn trainable(start: Option<&Weights>, device: Device) -> Self {
         Self::new(start.cloned(), Kind::Float, device, true)
@@ -324,7 +329,7 @@ impl Store {
     fn take(&self, name: String, shape: &[i64], init: Init) -> Tensor {
         let tensor = match &self.source {
             Some(weights) => self.checked(&mut weights.borrow_mut(), &name, shape),
-            None => initial(init, shape, self.device),
+            None => initial(init, shape, self.device).to_kind(self.kind),
         };
         let tensor = if self.trainable { tensor.set_requires_grad(true) } else { tensor };
         self.taken.borrow_mut().insert(name, tensor.shallow_clone());

@@ -7,11 +7,13 @@
 mod denoise;
 mod error;
 mod image_input;
+mod look;
 mod pixels;
 mod request;
 
 pub use error::PipelineError;
 pub use image_input::{ImageInput, Purpose, Reconstruction, Source};
+pub use look::{Gallery, look};
 pub use pixels::{decode, encode, from_images, resized, to_images};
 pub use request::{Request, check_size};
 
@@ -19,7 +21,7 @@ use image::RgbImage;
 use tch::{Kind, Tensor};
 
 use crate::model::checkpoint::DiffusionModel;
-use crate::model::conditioning::Prompts;
+use crate::model::conditioning::{Conditioning, Prompts};
 use crate::sampler::{NoiseSource, SchedulerConfig};
 use crate::tap::{Cx, Tap};
 use denoise::Denoiser;
@@ -91,15 +93,7 @@ pub fn generate_with(
         Some(tap) => Cx::watching(&model.sites, tap),
         None => Cx::silent(),
     };
-    let prompts = Prompts {
-        texts: &request.prompts,
-        negative: &request.negative,
-        layout: request.layout(),
-        long: request.long_prompt,
-        framing: request.framing,
-        size: [request.height, request.width],
-    };
-    let conditioning = model.condition(&prompts, &mut cx)?;
+    let conditioning = conditioning(model, request, &mut cx)?;
     tracing::debug!("prompts encoded");
     let mut noise = NoiseSource::new(&request.seeds);
     let unit_noise = unit_noise(model, request, &mut noise);
@@ -130,6 +124,23 @@ pub fn generate_with(
         _ => decode(model, &latents, &mut cx)?,
     };
     Ok(Generation { images, init_latents, latents, timesteps, sigmas, source })
+}
+
+/// What the denoiser is told of the prompts.
+fn conditioning(
+    model: &DiffusionModel,
+    request: &Request,
+    cx: &mut Cx<'_>,
+) -> Result<Conditioning, PipelineError> {
+    let prompts = Prompts {
+        texts: &request.prompts,
+        negative: &request.negative,
+        layout: request.layout(),
+        long: request.long_prompt,
+        framing: request.framing,
+        size: [request.height, request.width],
+    };
+    Ok(model.condition(&prompts, cx)?)
 }
 
 /// The noise that the run begins with, f32 where the model is.

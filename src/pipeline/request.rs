@@ -272,7 +272,10 @@ impl Request {
 }
 
 /// A look at each of some timesteps, in variance-preserving scale.
-fn looking(config: &SchedulerConfig, timesteps: &[i64]) -> Result<Course, PipelineError> {
+pub(super) fn looking(
+    config: &SchedulerConfig,
+    timesteps: &[i64],
+) -> Result<Course, PipelineError> {
     let schedule = Schedule::new(config)?;
     if timesteps.is_empty() {
         return Err(PipelineError::NoTimesteps);

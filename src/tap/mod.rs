@@ -13,6 +13,7 @@ mod raw;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use attention::AttentionRecorder;
 pub use change::{ChangeRecorder, StepChange};
@@ -20,6 +21,7 @@ pub use combine::Then;
 pub use guidance::{GuidanceParts, GuidanceRecorder};
 pub use raw::RawRecorder;
 pub use statistics::{StatisticsRecorder, StatisticsRow};
+pub use words::WordRecorder;
 
 use tch::Tensor;
 

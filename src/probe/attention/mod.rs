@@ -2,11 +2,15 @@
 //! objects the words name.
 //!
 //! [`AttentionRun`] is what was captured. [`score`] says whether a word's map lies on its
-//! object, beside a control; [`tables`] are the rows for storage; [`report`] is for people.
+//! object, beside a control; [`leakage`] how much of it lies on the others; [`tables`] are the rows
+//! for storage; [`report`] is for people. [`scenes`] does the same for many scenes whose masks are
+//! known.
 
 mod figures;
+pub mod leakage;
 mod maps;
 pub mod report;
+pub mod scenes;
 pub mod score;
 pub mod tables;
 
@@ -170,24 +174,34 @@ impl AttentionRun {
             return self.given_words();
         }
         let Some(expectations) = &self.expectations else { return Vec::new() };
-        let mut words = Vec::new();
-        for (phrase, object) in expectations.objects.iter().enumerate() {
-            for word in &object.words {
-                let positions = self.positions_of(word.range.start, word.range.end);
-                let text = self.prompt[word.range.clone()].to_lowercase();
-                if !positions.is_empty() {
-                    let role = Some(word.role);
-                    words.push(ObjectWord { text, role, phrase, positions });
-                }
+        object_words_of(&self.prompt, expectations, &self.tokens)
+    }
+}
+
+/// The words of a prompt that describe objects, one entry an occurrence. `tokens` are the
+/// prompt's, start and end included.
+pub fn object_words_of(
+    prompt: &str,
+    expectations: &Expectations,
+    tokens: &[PromptToken],
+) -> Vec<ObjectWord> {
+    let mut words = Vec::new();
+    for (phrase, object) in expectations.objects.iter().enumerate() {
+        for word in &object.words {
+            let positions = positions_of(tokens, word.range.start, word.range.end);
+            let text = prompt[word.range.clone()].to_lowercase();
+            if !positions.is_empty() {
+                let role = Some(word.role);
+                words.push(ObjectWord { text, role, phrase, positions });
             }
         }
-        words
     }
+    words
+}
 
-    /// Positions of the tokens that overlap a byte range of the prompt.
-    fn positions_of(&self, start: usize, end: usize) -> Vec<usize> {
-        let overlaps = |t: &PromptToken| t.word.is_some() && t.span.0 < end && t.span.1 > start;
-        let tokens = self.tokens.iter().enumerate();
-        tokens.filter(|(_, t)| overlaps(t)).map(|(position, _)| position).collect()
-    }
+/// Positions of the tokens that overlap a byte range of the prompt.
+fn positions_of(tokens: &[PromptToken], start: usize, end: usize) -> Vec<usize> {
+    let overlaps = |t: &PromptToken| t.word.is_some() && t.span.0 < end && t.span.1 > start;
+    let tokens = tokens.iter().enumerate();
+    tokens.filter(|(_, t)| overlaps(t)).map(|(position, _)| position).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::score::{OTHER_IMAGES, PERMUTED_WORDS, Scored, mean_auroc};
-use super::{AttentionRun, Detail, Level, ObjectWord, WordMaps, figures};
+use super::{AttentionRun, Detail, Level, ObjectWord, WordMaps, figures, leakage};
 use crate::figure::{ColorMap, Figure, FigureError, WIDE, encode_png};
 use crate::judge;
 use crate::measure::Undefined;
@@ -157,6 +157,10 @@ pub fn figures(run: &AttentionRun, rows: &[AlignmentRow]) -> Result<Vec<NamedFig
         all.push(("score-by-timestep".to_owned(), Box::new(timestep)));
         all.push(("score-by-layer".to_owned(), Box::new(figures::score_by_layer(run, rows))));
     }
+    let leakage = leakage::rows(run)?;
+    if !leakage.is_empty() {
+        all.push(("leakage".to_owned(), Box::new(leakage::matrix(run, &leakage))));
+    }
     all.push(("share-by-timestep".to_owned(), Box::new(figures::share_by_timestep(run))));
     Ok(all)
 }
@@ -288,6 +292,12 @@ fn when_and_where(
             "score-by-layer",
             format!(
                 "The same by layer, all steps; from the first layer to the last. n = {n} image(s)."
+            ),
+        ),
+        (
+            "leakage",
+            format!(
+                "The object's share of the word's attention over its share of the area, all layers              and steps; mean over {n} image(s). The table `leakage` has intervals, each step,              and how often a word lies more on its own object."
             ),
         ),
         (

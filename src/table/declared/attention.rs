@@ -107,6 +107,82 @@ table! {
     word_index: Option<u32>, "", ANY;
 }
 
+table! {
+    /// How well the words of many scenes look at their objects, at one place of the model.
+    AttentionScoreRow, "attention_scores", version 1;
+    /// Name of the run folder.
+    run: String, "", ANY;
+    /// What the words do in their scenes: `shape`, `colour`, `size` …; null: all words, or the
+    /// one of `word`.
+    role: Option<String>, "", ANY;
+    /// The word whose maps are scored; null: all words, or those of `role`.
+    word: Option<String>, "", ANY;
+    /// Where in the model; null: the mean of the maps of all cross-attention layers.
+    site: Option<String>, "", ANY;
+    /// Which head, from 0; null: the mean of the maps of all heads.
+    head: Option<u32>, "", ANY;
+    /// Timestep of training; null: the mean of the maps at all timesteps.
+    timestep: Option<f64>, "training step", NOT_NEGATIVE;
+    /// Null for the measurement; `permuted-words`: on the object of other words;
+    /// `other-images`: on the object of another scene; `untrained`: with random weights.
+    control: Option<String>, "", ANY;
+    /// Mean over scenes of the probability that a place on the object has more attention than one
+    /// outside, ties half; 0.5 is chance.
+    auroc: f64, "", UNIT;
+    /// Lower end of its 95 % bootstrap interval; null for a single unit.
+    auroc_low: Option<f64>, "", UNIT;
+    /// Upper end.
+    auroc_high: Option<f64>, "", UNIT;
+    /// Mean over scenes of the object's share of the map's mass over its share of the area; 1 is
+    /// chance; null when no map has mass.
+    mass_ratio: Option<f64>, "", NOT_NEGATIVE;
+    /// How many the interval is over: scenes, and for `untrained` draws of random weights.
+    units: u32, "", FROM_ONE;
+}
+
+table! {
+    /// How much of a word's attention lies on one object, its own or another.
+    LeakageRow, "leakage", version 1;
+    /// Name of the run folder.
+    run: String, "", ANY;
+    /// The word; null: all words of the role.
+    word: Option<String>, "", ANY;
+    /// What the word does in the scene: `shape`, `colour`, `size` …; `adjective`: all that
+    /// describe; `given` where its region was given and nothing else is known of it.
+    role: String, "", ANY;
+    /// The object, such as `red ball`; null: the background, or those of all scenes.
+    object: Option<String>, "", ANY;
+    /// `own`: the object the word speaks of; `other`: another object of the prompt;
+    /// `background`: what belongs to none.
+    relation: String, "", ANY;
+    /// Timestep of training; null: all together.
+    timestep: Option<f64>, "training step", NOT_NEGATIVE;
+    /// Null for the measurement; `other-images`: in another image's regions; `untrained`: with
+    /// random weights.
+    control: Option<String>, "", ANY;
+    /// The region's share of the word's mass over its share of the area: 1 is chance.
+    mass_ratio: f64, "", NOT_NEGATIVE;
+    /// Lower end of its 95 % interval: bootstrap over scenes, or Student's t over the images of
+    /// one prompt; null for a single unit.
+    mass_low: Option<f64>, "", ANY;
+    /// Upper end.
+    mass_high: Option<f64>, "", ANY;
+    /// How often the word lies more on its own object than on this one (by mass ratio, ties
+    /// half); null but for `other`. 0.5 is chance.
+    binds: Option<f64>, "share", UNIT;
+    /// Lower end of its 95 % interval.
+    binds_low: Option<f64>, "share", UNIT;
+    /// Upper end.
+    binds_high: Option<f64>, "share", UNIT;
+    /// How many intervals are over: scenes or images, and for `untrained` draws of random weights.
+    units: u32, "", FROM_ONE;
+}
+
 /// The tables of this file.
-pub(super) const TABLES: &[TableDeclaration] =
-    &[AttentionRow::TABLE, AlignmentRow::TABLE, TokenRow::TABLE];
+pub(super) const TABLES: &[TableDeclaration] = &[
+    AttentionRow::TABLE,
+    AlignmentRow::TABLE,
+    AttentionScoreRow::TABLE,
+    LeakageRow::TABLE,
+    TokenRow::TABLE,
+];

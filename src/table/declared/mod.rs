@@ -14,7 +14,7 @@ mod runs;
 mod suite;
 mod tracing;
 
-pub use attention::{AlignmentRow, AttentionRow, TokenRow};
+pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow};
 pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
 pub use outcome::OutcomeRow;

@@ -1,12 +1,14 @@
 //! `probe attention`: where does each word look?
 
+mod scenes;
+
 use anyhow::{Context, Result, bail};
 
-use super::image_args::{ImageArgs, inversion_sentence, write_source};
-use super::masks::{WordMask, given_regions};
-use super::model_args::ModelArgs;
-use super::output::{Format, OutputArgs, bar, line, note};
-use super::run_model::{
+use crate::cli::image_args::{ImageArgs, inversion_sentence, write_source};
+use crate::cli::masks::{WordMask, given_regions};
+use crate::cli::model_args::ModelArgs;
+use crate::cli::output::{Format, OutputArgs, bar, line, note};
+use crate::cli::run_model::{
     SampleArgs, facts, finish, generate_with_bar, manifest, quoted, warn_of_cut_words,
 };
 use crate::figure::encode_png;
@@ -14,6 +16,7 @@ use crate::judge;
 use crate::model::checkpoint::{DiffusionModel, ModelFiles};
 use crate::model::tokenizer::Tokens;
 use crate::pipeline::{Generation, Request, generate};
+use crate::probe::attention::leakage;
 use crate::probe::attention::report::{self, FIGURE_WIDTH};
 use crate::probe::attention::{
     AttentionRun, Detail, GivenRegion, JudgedImage, PromptToken, score, tables,
@@ -21,7 +24,7 @@ use crate::probe::attention::{
 use crate::report::Rerun;
 use crate::run::{RunFolder, digest_bytes};
 use crate::table::{
-    AlignmentRow, AttentionRow, ImageRow, JudgementRow, TokenRow, frame, write_parquet,
+    AlignmentRow, AttentionRow, ImageRow, JudgementRow, LeakageRow, TokenRow, frame, write_parquet,
 };
 use crate::tap::{AttentionRecorder, Then};
 use crate::world::{self, Category, Expectations, Generator, Mix, ParseError, Split};
@@ -33,6 +36,7 @@ Examples:
   probe attention --prompt \"a photo of a dog\" --model path/to/stable-diffusion-v1-5
   probe attention --prompt \"a red ball\" --format json    # the scores, one object a row
   probe attention --from-world 200                        # one score over 200 prompts
+  probe attention --from-world 500 --at-steps 100,300,500,700,900
   probe attention --prompt \"a photo of a dog\" --image dog.png --at-steps 100,500,900
   probe attention --prompt \"a photo of a dog\" --image dog.png --invert --guidance 1 --count 1
 
@@ -43,6 +47,10 @@ With --mask only the masked words are scored:
 With --image and --at-steps nothing is sampled: the image is encoded, noised with each seed's noise
 to each of these timesteps of training, and shown to the denoiser once at each. Intervals are then
 over seeds: they say how much the noise matters, not what other images would give.
+
+With --from-world and --at-steps rendered scenes are looked at so, whose masks are exact: scores of
+every site, head and timestep with intervals over scenes, how much of a word lies on the other
+object, and the same for random weights. Steps, sampler and guidance play no part.
 
 Writes a run folder: report.html (with an explorer), tables/*.parquet, figures, images, a
 manifest, and spec.toml, which `probe run` runs again. Findings go to stdout.";
@@ -58,8 +66,9 @@ pub struct Args {
     sample: SampleArgs,
     #[command(flatten)]
     image: ImageArgs,
-    /// Only look at --image, once at each of these timesteps of training, such as 100,500,900
-    #[arg(long, value_name = "LIST", requires = "image", conflicts_with_all = ["strength", "invert"], help_heading = "Image")]
+    /// Only look at --image, or at the scenes of --from-world, once at each of these timesteps of
+    /// training, such as 100,500,900
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["strength", "invert"], help_heading = "Image")]
     at_steps: Option<String>,
     /// Where the object of a word is: an image, white on black, resized as --image is; repeat
     /// for other words, or give several at once, as 'red ball=ball.png'. Only these words are
@@ -71,7 +80,7 @@ pub struct Args {
     #[command(flatten)]
     output: OutputArgs,
     /// Score this many prompts of pairs and relations drawn from the world, one image each,
-    /// instead of one prompt
+    /// instead of one prompt; with --at-steps, look at this many rendered scenes of them
     #[arg(long, value_name = "N", conflicts_with_all = ["prompt", "image"], value_parser = clap::value_parser!(u64).range(2..=100_000))]
     from_world: Option<u64>,
     /// Store every map (mean over heads) in the attention table, not only its numbers
@@ -109,7 +118,13 @@ impl Args {
 
 /// Runs the command.
 pub fn run(mut args: Args) -> Result<u8> {
+    if args.at_steps.is_some() && args.image.image.is_none() && args.from_world.is_none() {
+        bail!("--at-steps says when to look: name what to look at with --image or --from-world");
+    }
     if let Some(count) = args.from_world {
+        if args.at_steps.is_some() {
+            return scenes::run(args, count);
+        }
         return run_world(args, count);
     }
     // An image has one inversion.
@@ -142,7 +157,8 @@ pub fn run(mut args: Args) -> Result<u8> {
     let (captured, made) = capture(&model, to_run, asked, folder.name(), true)?;
     let inversion = write_source(&folder, &model, &request, &made)?;
     let rows = score::score(&captured, Detail::Full)?;
-    write_tables(&folder, &captured, &rows, args.maps)?;
+    let leakage = leakage::rows(&captured)?;
+    write_tables(&folder, &captured, (&rows, &leakage), args.maps)?;
     write_pictures(&folder, &captured, &rows)?;
     let facts = facts(&model, &request, &manifest);
     let rerun = Rerun { command: args.command(), spec };
@@ -334,7 +350,7 @@ fn prompt_tokens(tokens: &Tokens) -> Vec<PromptToken> {
 fn write_tables(
     folder: &RunFolder,
     run: &AttentionRun,
-    rows: &[AlignmentRow],
+    (rows, leakage): (&[AlignmentRow], &[LeakageRow]),
     maps: bool,
 ) -> Result<()> {
     let path = |name: &str| folder.path(&format!("tables/{name}.parquet"));
@@ -343,6 +359,9 @@ fn write_tables(
     write_parquet::<TokenRow>(&mut frame(tables::token_rows(run))?, &path("tokens")?)?;
     if run.is_scored() {
         write_parquet::<AlignmentRow>(&mut frame(rows.to_vec())?, &path("alignment")?)?;
+    }
+    if !leakage.is_empty() {
+        write_parquet::<LeakageRow>(&mut frame(leakage.to_vec())?, &path("leakage")?)?;
     }
     if run.expectations.is_some() {
         let mut judgement = frame(tables::judgement_rows(run))?;

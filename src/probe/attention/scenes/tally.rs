@@ -1,0 +1,386 @@
+//! Scores of scenes, kept as means while they stream by: for each cell of the tables a number or
+//! two a scene, and no map.
+
+use std::collections::BTreeMap;
+
+use ndarray::Array2;
+use rayon::prelude::*;
+
+use super::levels::{Level, maps_of_word};
+use super::{BACKGROUND, OTHER, OWN, Shown, UNTRAINED};
+use crate::measure::covered::{Covered, SortedMap};
+use crate::measure::record::WordLayer;
+use crate::measure::{Bootstrap, Estimate, Undefined};
+use crate::probe::attention::score::{OTHER_IMAGES, PERMUTED_WORDS};
+use crate::table::{AttentionScoreRow, LeakageRow};
+
+/// Words that describe an object, in the table of leakage.
+const ADJECTIVES: [&str; 3] = ["colour", "size", "finish"];
+/// All of them together.
+pub(super) const ADJECTIVE: &str = "adjective";
+
+/// Whose maps a batch has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// The model's.
+    Trained,
+    /// Random weights, the same for all scenes of the batch; intervals are over such draws.
+    Untrained {
+        /// Number of the draw.
+        draw: u32,
+    },
+}
+
+/// Whose words are in a mean.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Whose {
+    All,
+    Role(&'static str),
+    Word(String),
+}
+
+/// A cell of the table of scores.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ScoreKey {
+    whose: Whose,
+    level: Level,
+    control: Option<&'static str>,
+}
+
+/// A cell of the table of leakage.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct LeakageKey {
+    role: &'static str,
+    object: &'static str,
+    step: Option<usize>,
+    control: Option<&'static str>,
+}
+
+/// Two numbers of one scene: AUROC and mass ratio, or mass ratio and whether the word binds; NaN
+/// where there is none.
+#[derive(Clone, Copy, Debug)]
+struct OfScene {
+    unit: u32,
+    values: [f32; 2],
+}
+
+/// Mean over the words of a scene.
+#[derive(Clone, Copy, Debug, Default)]
+struct Running {
+    sums: [f64; 2],
+    counts: [u32; 2],
+}
+
+impl Running {
+    fn add(&mut self, values: [f64; 2]) {
+        for (i, value) in values.into_iter().enumerate().filter(|(_, value)| value.is_finite()) {
+            self.sums[i] += value;
+            self.counts[i] += 1;
+        }
+    }
+
+    fn of_scene(self, unit: u32) -> OfScene {
+        let mean = |i: usize| (self.sums[i] / f64::from(self.counts[i])) as f32;
+        OfScene { unit, values: [mean(0), mean(1)] }
+    }
+}
+
+type Cells<K> = BTreeMap<K, Vec<OfScene>>;
+type Sums<K> = BTreeMap<K, Running>;
+
+/// The scores of all scenes so far.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    timesteps: Vec<i64>,
+    sites: Vec<String>,
+    scores: Cells<ScoreKey>,
+    leakage: Cells<LeakageKey>,
+}
+
+/// The regions of a scene at each resolution that maps have: its phrases' objects, then the
+/// background.
+type Regions = BTreeMap<(usize, usize), Vec<Result<Covered, Undefined>>>;
+
+impl Tally {
+    /// Nothing yet, for scenes shown at these timesteps of training, in this order.
+    pub fn new(timesteps: Vec<i64>) -> Self {
+        Self { timesteps, ..Self::default() }
+    }
+
+    /// Adds a batch: `layers` have the maps of the scenes' words, in the same order. A word is also
+    /// scored on the objects of the scene half the batch away, so a batch needs two scenes for
+    /// that control.
+    ///
+    /// # Errors
+    /// Maps that are no numbers, or that are not those of the timesteps.
+    pub fn add(
+        &mut self,
+        scenes: &[Shown],
+        layers: &[WordLayer],
+        weights: Weights,
+    ) -> Result<(), Undefined> {
+        if let Some(odd) = layers.iter().find(|l| l.per_step.len() != self.timesteps.len()) {
+            let (expected, got) = (self.timesteps.len(), odd.per_step.len());
+            return Err(Undefined::Length { expected, got });
+        }
+        self.sites = layers.iter().map(|layer| layer.site.clone()).collect();
+        let regions: Vec<Regions> =
+            scenes.par_iter().map(|scene| covered(scene, layers)).collect::<Result<_, _>>()?;
+        let shift = (scenes.len() / 2).max(1);
+        let scored: Vec<(Sums<ScoreKey>, Sums<LeakageKey>)> = (0..scenes.len())
+            .into_par_iter()
+            .map(|image| {
+                let other = (image + shift) % scenes.len();
+                let other = (other != image).then(|| &regions[other]);
+                let of_scene = OneScene { scene: &scenes[image], regions: &regions[image], other };
+                of_scene.score((layers, image), weights)
+            })
+            .collect::<Result<_, _>>()?;
+        for (scene, (scores, leakage)) in scenes.iter().zip(scored) {
+            let unit = match weights {
+                Weights::Trained => scene.number,
+                Weights::Untrained { draw } => draw,
+            };
+            keep(&mut self.scores, scores, unit);
+            keep(&mut self.leakage, leakage, unit);
+        }
+        Ok(())
+    }
+
+    /// The sites that were seen, in the order of the U-Net.
+    pub fn sites(&self) -> &[String] {
+        &self.sites
+    }
+
+    /// The timesteps, in the order in which they were shown.
+    pub fn timesteps(&self) -> &[i64] {
+        &self.timesteps
+    }
+
+    /// Each scene's mean AUROC of all words at a level, without control, by scene.
+    pub(super) fn by_scene(&self) -> impl Iterator<Item = (Level, Vec<(u32, f64)>)> + '_ {
+        let of_all = |key: &ScoreKey| key.whose == Whose::All && key.control.is_none();
+        self.scores.iter().filter(move |(key, _)| of_all(key)).map(|(key, values)| {
+            let auroc = |value: &OfScene| (value.unit, f64::from(value.values[0]));
+            (key.level, values.iter().map(auroc).collect())
+        })
+    }
+
+    /// The table `attention_scores`.
+    pub fn score_rows(&self, run: &str) -> Vec<AttentionScoreRow> {
+        let row = |(key, values): (&ScoreKey, &Vec<OfScene>)| {
+            let auroc = Summary::new(values, 0)?;
+            let (role, word) = match &key.whose {
+                Whose::All => (None, None),
+                Whose::Role(role) => (Some((*role).to_owned()), None),
+                Whose::Word(word) => (None, Some(word.clone())),
+            };
+            Some(AttentionScoreRow {
+                run: run.to_owned(),
+                role,
+                word,
+                site: key.level.site.and_then(|site| self.sites.get(site).cloned()),
+                head: key.level.head.map(|head| head as u32),
+                timestep: self.timestep(key.level.step),
+                control: key.control.map(str::to_owned),
+                auroc: auroc.mean,
+                auroc_low: auroc.interval.map(|i| i.0),
+                auroc_high: auroc.interval.map(|i| i.1),
+                mass_ratio: Summary::mean_of(values, 1),
+                units: auroc.units,
+            })
+        };
+        self.scores.par_iter().filter_map(row).collect()
+    }
+
+    /// The table `leakage`, of roles instead of words.
+    pub fn leakage_rows(&self, run: &str) -> Vec<LeakageRow> {
+        let row = |(key, values): (&LeakageKey, &Vec<OfScene>)| {
+            let ratio = Summary::new(values, 0)?;
+            let binds = Summary::new(values, 1);
+            let interval = binds.as_ref().and_then(|b| b.interval);
+            Some(LeakageRow {
+                run: run.to_owned(),
+                word: None,
+                role: key.role.to_owned(),
+                object: None,
+                relation: key.object.to_owned(),
+                timestep: self.timestep(key.step),
+                control: key.control.map(str::to_owned),
+                mass_ratio: ratio.mean,
+                mass_low: ratio.interval.map(|i| i.0),
+                mass_high: ratio.interval.map(|i| i.1),
+                binds: binds.as_ref().map(|b| b.mean),
+                binds_low: interval.map(|i| i.0),
+                binds_high: interval.map(|i| i.1),
+                units: ratio.units,
+            })
+        };
+        self.leakage.par_iter().filter_map(row).collect()
+    }
+
+    fn timestep(&self, step: Option<usize>) -> Option<f64> {
+        step.and_then(|step| self.timesteps.get(step)).map(|&timestep| timestep as f64)
+    }
+}
+
+fn keep<K: Ord>(cells: &mut Cells<K>, of_scene: Sums<K>, unit: u32) {
+    for (key, sums) in of_scene {
+        cells.entry(key).or_default().push(sums.of_scene(unit));
+    }
+}
+
+fn covered(scene: &Shown, layers: &[WordLayer]) -> Result<Regions, Undefined> {
+    let first = scene.regions.first().ok_or(Undefined::Empty)?;
+    let mut background = Array2::from_elem(first.dim(), true);
+    for region in &scene.regions {
+        background.zip_mut_with(region, |outside, &inside| *outside &= !inside);
+    }
+    let shapes = layers.iter().filter_map(|layer| layer.per_step.first());
+    let shapes = shapes.map(|maps| (maps.dim().3, maps.dim().4));
+    let at = |shape: (usize, usize)| {
+        let all = scene.regions.iter().chain([&background]);
+        (shape, all.map(|region| Covered::new(region.view(), shape)).collect())
+    };
+    Ok(shapes.map(at).collect())
+}
+
+/// A scene, its regions, and those of another scene.
+struct OneScene<'a> {
+    scene: &'a Shown,
+    regions: &'a Regions,
+    other: Option<&'a Regions>,
+}
+
+impl OneScene<'_> {
+    fn score(
+        &self,
+        (layers, image): (&[WordLayer], usize),
+        weights: Weights,
+    ) -> Result<(Sums<ScoreKey>, Sums<LeakageKey>), Undefined> {
+        let (mut scores, mut leakage) = (Sums::new(), Sums::new());
+        for (number, word) in self.scene.words.iter().enumerate() {
+            for (level, map) in maps_of_word(layers, image, number)? {
+                let shape = map.dim();
+                let map = SortedMap::new(map.view())?;
+                let (Some(regions), phrase) = (self.regions.get(&shape), word.phrase) else {
+                    continue;
+                };
+                let mut add = |control: Option<&'static str>,
+                               region: &Result<Covered, Undefined>| {
+                    let Ok(region) = region else { return };
+                    let values = [map.auroc(region), map.mass_ratio(region)]
+                        .map(|value| value.unwrap_or(f64::NAN));
+                    let mut whose = vec![Whose::All, Whose::Role(word.role)];
+                    if level.head.is_none() {
+                        whose.push(Whose::Word(word.text.clone()));
+                    }
+                    for whose in whose {
+                        let key = ScoreKey { whose, level, control };
+                        scores.entry(key).or_default().add(values);
+                    }
+                };
+                let other = self.other.and_then(|regions| regions.get(&shape));
+                let trained = weights == Weights::Trained;
+                add((!trained).then_some(UNTRAINED), &regions[phrase]);
+                if trained {
+                    for other in (0..self.scene.regions.len()).filter(|&p| p != phrase) {
+                        add(Some(PERMUTED_WORDS), &regions[other]);
+                    }
+                    if let Some(region) = other.and_then(|regions| objects(regions).get(phrase)) {
+                        add(Some(OTHER_IMAGES), region);
+                    }
+                }
+                if level.site.is_none() {
+                    let control = (!trained).then_some(UNTRAINED);
+                    leak(&mut leakage, (word.role, phrase), (&map, level.step), (regions, control));
+                    if let Some(regions) = other.filter(|_| trained) {
+                        let of_other = (regions.as_slice(), Some(OTHER_IMAGES));
+                        leak(&mut leakage, (word.role, phrase), (&map, level.step), of_other);
+                    }
+                }
+            }
+        }
+        Ok((scores, leakage))
+    }
+}
+
+/// The regions of objects, without the background.
+fn objects(regions: &[Result<Covered, Undefined>]) -> &[Result<Covered, Undefined>] {
+    &regions[..regions.len().saturating_sub(1)]
+}
+
+/// Where a word's mass lies: on its own object, on others, on what is none.
+fn leak(
+    sums: &mut Sums<LeakageKey>,
+    (role, phrase): (&'static str, usize),
+    (map, step): (&SortedMap, Option<usize>),
+    (regions, control): (&[Result<Covered, Undefined>], Option<&'static str>),
+) {
+    let ratio = |region: &Result<Covered, Undefined>| {
+        region.as_ref().ok().and_then(|region| map.mass_ratio(region).ok()).unwrap_or(f64::NAN)
+    };
+    let roles = [Some(role), ADJECTIVES.contains(&role).then_some(ADJECTIVE)];
+    let mut add = |object: &'static str, values: [f64; 2]| {
+        for role in roles.into_iter().flatten() {
+            let key = LeakageKey { role, object, step, control };
+            sums.entry(key).or_default().add(values);
+        }
+    };
+    let own = objects(regions).get(phrase).map_or(f64::NAN, ratio);
+    add(OWN, [own, f64::NAN]);
+    for (_, other) in objects(regions).iter().enumerate().filter(|(p, _)| *p != phrase) {
+        let other = ratio(other);
+        add(OTHER, [other, binds(own, other)]);
+    }
+    if let Some(background) = regions.last() {
+        add(BACKGROUND, [ratio(background), f64::NAN]);
+    }
+}
+
+/// 1 if a word lies more on its own object than on another, 0 if less, ½ if alike; NaN if either
+/// is not known.
+pub(in crate::probe::attention) fn binds(own: f64, other: f64) -> f64 {
+    own.partial_cmp(&other).map_or(f64::NAN, |order| 0.5 + 0.5 * f64::from(order as i8))
+}
+
+/// A mean with its interval over scenes, or over draws of random weights.
+struct Summary {
+    mean: f64,
+    interval: Option<(f64, f64)>,
+    units: u32,
+}
+
+impl Summary {
+    /// Of the scenes' first or second number; none if no scene has one.
+    fn new(values: &[OfScene], which: usize) -> Option<Self> {
+        let mut by_unit: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
+        for value in values.iter().filter(|value| value.values[which].is_finite()) {
+            let (sum, count) = by_unit.entry(value.unit).or_default();
+            *sum += f64::from(value.values[which]);
+            *count += 1.0;
+        }
+        let means: Vec<f64> = by_unit.values().map(|(sum, count)| sum / count).collect();
+        if means.is_empty() {
+            return None;
+        }
+        let interval = bootstrapped(&means).map(|estimate| (estimate.low, estimate.high));
+        let mean = means.iter().sum::<f64>() / means.len() as f64;
+        Some(Self { mean, interval, units: means.len() as u32 })
+    }
+
+    fn mean_of(values: &[OfScene], which: usize) -> Option<f64> {
+        let known = values.iter().map(|value| f64::from(value.values[which]));
+        let known: Vec<f64> = known.filter(|value| value.is_finite()).collect();
+        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+    }
+}
+
+/// The mean of independent numbers with its percentile bootstrap interval. Many numbers are
+/// resampled less often: their interval is narrow, and its ends need fewer digits.
+pub(super) fn bootstrapped(values: &[f64]) -> Option<Estimate> {
+    const DRAWS: usize = 1_000_000;
+    const RESAMPLES: std::ops::RangeInclusive<usize> = 200..=1000;
+    let resamples = (DRAWS / values.len().max(1)).clamp(*RESAMPLES.start(), *RESAMPLES.end());
+    Bootstrap { resamples, ..Bootstrap::default() }.mean(values).ok()
+}
