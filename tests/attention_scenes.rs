@@ -45,11 +45,11 @@ fn scenes(from: u64, count: u64) -> Vec<Shown> {
     (from..from + count).filter_map(shown).collect()
 }
 
+/// The map of a word at a place, as a test plants it.
+type Planted<'a> = dyn FnMut(&Shown, usize, [usize; 4]) -> Array2<f32> + 'a;
+
 /// A map for each word of each scene, head and step of each layer.
-fn layers(
-    scenes: &[Shown],
-    map: &mut dyn FnMut(&Shown, usize, [usize; 4]) -> Array2<f32>,
-) -> Vec<WordLayer> {
+fn layers(scenes: &[Shown], map: &mut Planted<'_>) -> Vec<WordLayer> {
     let most = scenes.iter().map(|scene| scene.words.len()).max().unwrap();
     let layer = |(number, side): (usize, usize)| {
         let per_step = (0..TIMESTEPS.len()).map(|step| {
