@@ -245,3 +245,54 @@ fn options_of_images_that_contradict_each_other() {
     refused("generate", &["--guidance-rescale", "0.7", "--guidance", "1"], &["guidance 1"]);
     refused("generate", &["--guidance-rescale", "1.7"], &["0 (none) to 1"]);
 }
+
+#[test]
+fn rendered_scenes_are_looked_at_beside_random_weights() {
+    let folder = TempDir::new().unwrap();
+    let words = ["attention", "--from-world", "64", "--at-steps", "100,500", "--format", "json"];
+    let rows = json(&mut probe_in(&folder, &words));
+    let whole = |role: Option<&str>, control: Option<&str>| -> (f64, u64) {
+        let row = rows.as_array().unwrap().iter().find(|row| {
+            row["role"].as_str() == role
+                && row["control"].as_str() == control
+                && ["word", "site", "head", "timestep"].iter().all(|key| row[*key].is_null())
+        });
+        let row = row.unwrap();
+        (row["auroc"].as_f64().unwrap(), row["units"].as_u64().unwrap())
+    };
+    // The built-in model's nouns know their objects; a model that learned nothing knows none.
+    assert!(whole(Some("shape"), None).0 > 0.8, "{:?}", whole(Some("shape"), None));
+    let (untrained, draws) = whole(None, Some("untrained"));
+    assert!((untrained - 0.5).abs() < 0.03, "{untrained}");
+    assert_eq!(draws, 4, "random weights are drawn anew for each batch");
+    let run = run_folder(&folder);
+    let files = [
+        "report.html",
+        "tables/attention_scores.parquet",
+        "tables/leakage.parquet",
+        "figures/sites-by-timestep.png",
+        "figures/leakage.png",
+    ];
+    for file in files {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    assert_eq!(manifest(&run)["sampling"]["sampler"], "none");
+    let spec = fs::read_to_string(run.join("spec.toml")).unwrap();
+    assert!(spec.contains("from_world = 64") && spec.contains("at_steps = \"100,500\""), "{spec}");
+}
+
+#[test]
+fn scenes_that_cannot_be_looked_at_are_refused() {
+    let refused = |extra: &[&str], says: &str| {
+        let folder = TempDir::new().unwrap();
+        let words = [&["attention", "--model", TINY, "--from-world", "4"][..], extra].concat();
+        let assert = probe_in(&folder, &words).assert().code(2).stdout("");
+        let message = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert!(message.contains(says), "{extra:?}: {message}");
+        assert!(!folder.path().join("runs").exists(), "nothing is written");
+    };
+    refused(&["--at-steps", "1000"], "timestep 1000");
+    refused(&["--at-steps", "x"], "`x`");
+    refused(&["--at-steps", "5", "--edit", "zero sites=mid.out"], "--edit");
+    refused(&["--at-steps", "5", "--width", "63"], "63");
+}
