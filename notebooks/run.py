@@ -60,10 +60,12 @@ def execute(path, folder):
         failure = None
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         failure = str(error)
-    for cell in notebook.cells:
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
         for name in VOLATILE:
             cell.metadata.pop(name, None)
-        failed = [o for o in cell.get("outputs", []) if o.output_type == "error"]
+        # A cell that ends in a loop has the value `()`, which evcxr shows.
+        cell.outputs = [o for o in cell.get("outputs", []) if o.get("data", {}).get("text/plain") != "()"]
+        failed = [o for o in cell.outputs if o.output_type == "error"]
         if failed and failure is None:
             failure = "\n".join(failed[0].traceback)
     notebook.metadata["kernelspec"] = {"display_name": "Rust", "language": "rust", "name": "rust"}
