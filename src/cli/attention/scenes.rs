@@ -93,7 +93,7 @@ pub(super) fn run(mut args: Args, count: u64) -> Result<u8> {
     Ok(0)
 }
 
-/// Scenes of pairs and relations, none of which training has seen.
+/// Scenes of pairs and relations.
 fn drawn(seed: u64, count: u64) -> Result<Vec<Sample>> {
     let mix = Mix::from_weights([(Category::TwoObjects, 1.0), (Category::Relation, 1.0)])?;
     let generator = Generator::new(seed.wrapping_add(WORLD_SEED), mix, Split::Train);
