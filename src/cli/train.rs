@@ -25,9 +25,9 @@ const EXAMPLES: &str = "\
 The autoencoder comes first, then the denoiser with its text encoder, into one folder:
   probe train vae --out runs/shapes
   probe train denoiser --out runs/shapes
-CLIP's towers can be trained in between, for the denoiser's text encoder to start from:
+CLIP's towers come in between, and the denoiser reads the frozen text tower:
   probe train clip --out runs/shapes
-  probe train denoiser --out runs/shapes --from-clip
+  probe train denoiser --out runs/shapes --from-clip --freeze-text
 A trained model can be trained further, its parts one after the other:
   probe train vae --from shapes --out runs/further --learning-rate 1e-3
   probe train denoiser --from shapes --out runs/further
@@ -80,12 +80,18 @@ pub struct Args {
     /// Scenes encoded ahead for the denoiser
     #[arg(long, value_name = "N")]
     pool: Option<usize>,
-    /// Go on from the weights of a trained model instead of from scratch
+    /// Go on from the weights of a trained model instead of from scratch (CLIP: its text tower)
     #[arg(long, value_name = "shapes|DIR")]
     from: Option<String>,
-    /// Start the denoiser's text encoder from the folder's CLIP instead of from scratch
-    #[arg(long, conflicts_with = "from")]
+    /// Start the denoiser's text encoder from the text tower of the folder's CLIP
+    #[arg(long)]
     from_clip: bool,
+    /// Leave the denoiser's text encoder as it is, as Stable Diffusion's was
+    #[arg(long)]
+    freeze_text: bool,
+    /// How much more the autoencoder's errors count where the image has detail (0: not more)
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
+    detail: f64,
     /// Steps between checkpoints
     #[arg(long, value_name = "N", default_value_t = 250)]
     checkpoint_every: u64,
@@ -171,22 +177,22 @@ pub fn run(args: Args) -> Result<u8> {
         Part::Vae => {
             let config = vae::shapes_config();
             let start = start(args.from.as_deref(), "vae", WEIGHTS_STEM)?;
-            let (loss, mix) = (VaeLoss::default(), mix(&args.mix)?);
+            let loss = VaeLoss { detail: args.detail, ..VaeLoss::default() };
+            let mix = mix(&args.mix)?;
             let mut objective =
                 VaeObjective::new(config, start.as_ref(), loss, mix, &plan, device)?;
             train_with_bar(&mut objective, &plan, &run_folder)?;
             install(&run_folder, &args.out, &["vae"])?;
         }
         Part::Clip => {
-            if args.from.is_some() {
-                bail!("--from is for the autoencoder and the denoiser: a model has no image tower");
-            }
+            let text_start = start(args.from.as_deref(), "text_encoder", "model")?;
             let tokenizer = tokenizer()?;
             let (ids, end) = vocabulary(&tokenizer)?;
             let text = clip::shapes_text_config(ids, tokenizer.max_length() as i64, end);
             let configs = (text, clip::shapes_vision_config());
             let mix = mix(&args.mix)?;
-            let mut objective = ClipObjective::new(configs, tokenizer, mix, &plan, device)?;
+            let mut objective =
+                ClipObjective::new(configs, text_start, tokenizer, mix, &plan, device)?;
             train_with_bar(&mut objective, &plan, &run_folder)?;
             install(&run_folder, &args.out, &["clip"])?;
         }
@@ -238,6 +244,7 @@ fn denoiser_objective(
         min_snr: args.min_snr,
         noise_bias: args.noise_bias,
         pool: args.pool.unwrap_or(defaults.pool),
+        frozen_text: args.freeze_text,
         ..defaults
     };
     let around = Surroundings { vae, vae_config, tokenizer, text_config, unet_start, text_start };

@@ -398,7 +398,12 @@ impl Clip {
     /// # Errors
     /// The tap's own.
     pub fn embed_text(&self, ids: &Tensor, cx: &mut Cx<'_>) -> Result<Tensor, TapError> {
-        Ok(unit(&self.text_projection.forward(&self.text.forward(ids, cx)?.pooled)))
+        Ok(self.project_text(&self.text.forward(ids, cx)?.pooled))
+    }
+
+    /// The text tower's pooled vectors [n, c] → unit vectors [n, joint].
+    pub fn project_text(&self, pooled: &Tensor) -> Tensor {
+        unit(&self.text_projection.forward(pooled))
     }
 
     /// Images [n, 3, h, w] → unit vectors [n, joint].

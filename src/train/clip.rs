@@ -1,6 +1,7 @@
 //! CLIP's towers by the contrastive objective (Radford et al. 2021, figure 3), with captions
-//! that are wrong in one respect (roles or colours swapped) as extra negatives, so that the
-//! text tower cannot get by on a bag of words (Yuksekgonul et al. 2023).
+//! that are wrong in one respect (roles or colours swapped, sides exchanged) as extra negatives,
+//! so that the text tower cannot get by on a bag of words (Yuksekgonul et al. 2023). Beside it
+//! the text tower is asked what its captions say (see [`super::reading`]).
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -8,12 +9,14 @@ use std::path::Path;
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
+use super::reading::{Readers, Said};
 use super::scenes::{Scenes, caption_ids};
 use super::{Objective, TrainError, TrainingPlan, export_part};
-use crate::model::clip::Clip;
+use crate::model::clip::{Clip, TextEncoder};
 use crate::model::config::{ClipTextConfig, ClipVisionConfig};
 use crate::model::parameters::{Parameters, Store};
 use crate::model::tokenizer::Tokenizer;
+use crate::model::weights::Weights;
 use crate::tap::Cx;
 use crate::world::Mix;
 
@@ -52,7 +55,10 @@ pub fn shapes_vision_config() -> ClipVisionConfig {
 /// Trains both towers.
 pub struct ClipObjective {
     clip: Clip,
+    readers: Readers,
+    /// Of both towers, and of the readers under `reader.`.
     parameters: Parameters,
+    continues: bool,
     configs: (ClipTextConfig, ClipVisionConfig),
     scenes: Scenes,
     tokenizer: Tokenizer,
@@ -63,13 +69,28 @@ pub struct ClipObjective {
 /// Index of the first scene that no training step ever sees.
 const HELD_BACK: u64 = 1 << 40;
 
+/// Prefix of the readers' parameters, which are no part of the model.
+const READER: &str = "reader";
+
+/// What a step compares.
+struct Compared {
+    /// Logits of images `[n]` against captions [n, and the wrong ones after them].
+    logits: Tensor,
+    /// States of the text tower for the captions, wrong ones included, [m, places, c].
+    states: Tensor,
+    /// The captions.
+    captions: Vec<String>,
+}
+
 impl ClipObjective {
-    /// Fresh weights.
+    /// Fresh weights; the text tower's from `text_start` if there is one (names begin with
+    /// `text_model.`).
     ///
     /// # Errors
-    /// Never for the built-in configs.
+    /// Weights to start from that do not fit the config.
     pub fn new(
         configs: (ClipTextConfig, ClipVisionConfig),
+        text_start: Option<Weights>,
         tokenizer: Tokenizer,
         mix: Mix,
         plan: &TrainingPlan,
@@ -78,25 +99,56 @@ impl ClipObjective {
         tch::manual_seed(plan.seed as i64);
         let store = Store::fresh(device);
         let sites = RefCell::default();
-        let clip = Clip::new(&store.root(&sites), &configs.0, &configs.1);
+        let root = store.root(&sites);
+        let clip = Clip::new(&root, &configs.0, &configs.1);
+        let readers = Readers::new(&root.below(READER), configs.0.hidden_size);
         let parameters = store.finish()?;
+        let continues = text_start.is_some();
+        if let Some(start) = text_start {
+            start_text_tower(&parameters, start, &configs.0, device)?;
+        }
         let scenes = Scenes::new(plan.seed, mix, configs.1.image_size as usize);
-        Ok(Self { clip, parameters, configs, scenes, tokenizer, plan: plan.clone(), device })
+        let plan = plan.clone();
+        Ok(Self { clip, readers, parameters, continues, configs, scenes, tokenizer, plan, device })
     }
 
-    /// Logits of images `[n]` against captions [n, and the wrong ones after them].
-    fn logits(&self, first: u64, count: usize) -> Result<Tensor, TrainError> {
+    /// Both towers on scenes `first .. first + count`.
+    fn compare(&self, first: u64, count: usize) -> Result<Compared, TrainError> {
         let (samples, images) = self.scenes.rendered(first, count);
-        let wrong = samples.iter().filter_map(|s| swapped(&s.caption));
+        let wrong = samples.iter().filter_map(|s| wrong_in_one_respect(&s.caption, s.index));
         let captions: Vec<String> =
             samples.iter().map(|s| s.caption.clone()).chain(wrong).collect();
         let ids = caption_ids(&self.tokenizer, captions.iter().map(String::as_str))?;
         let cx = &mut Cx::silent();
         let x = crate::pipeline::from_images(&images).to_device(self.device);
         let x = self.clip.embed_images(&x.to_kind(self.plan.kind()), cx)?.to_kind(Kind::Float);
-        let y = self.clip.embed_text(&ids.to_device(self.device), cx)?.to_kind(Kind::Float);
-        Ok(x.matmul(&y.tr()) * self.clip.scale())
+        let text = self.clip.text.forward(&ids.to_device(self.device), cx)?;
+        let y = self.clip.project_text(&text.pooled).to_kind(Kind::Float);
+        let logits = x.matmul(&y.tr()) * self.clip.scale();
+        Ok(Compared { logits, states: text.tokens, captions })
     }
+
+    fn said(&self, captions: &[String]) -> Result<Said, TrainError> {
+        Said::of(&self.tokenizer, captions.iter().map(String::as_str))
+    }
+}
+
+/// Puts a trained text tower in place of the fresh one.
+fn start_text_tower(
+    parameters: &Parameters,
+    start: Weights,
+    config: &ClipTextConfig,
+    device: Device,
+) -> Result<(), TrainError> {
+    let _no_grad = tch::no_grad_guard();
+    let store = Store::of(start, Kind::Float, device);
+    TextEncoder::new(&store.root(&Default::default()).at("text_model", "text"), config);
+    for (name, trained) in store.finish()?.iter() {
+        if let Some(fresh) = parameters.0.get(name) {
+            fresh.shallow_clone().copy_(trained);
+        }
+    }
+    Ok(())
 }
 
 /// The symmetric contrastive loss (Radford et al. 2021, figure 3) of logits [n, n + wrong] of
@@ -110,9 +162,32 @@ pub fn contrastive_loss(logits: &Tensor) -> Tensor {
     (of_images + of_captions) * 0.5
 }
 
+/// The caption, wrong in one respect: by turns with the other side in its relation, or with two
+/// words exchanged that describe different objects. None if it has neither.
+fn wrong_in_one_respect(caption: &str, index: u64) -> Option<String> {
+    let (sides, roles) = (exchanged_side(caption), exchanged_words(caption));
+    if index.is_multiple_of(2) { sides.or(roles) } else { roles.or(sides) }
+}
+
+/// The caption with the opposite relation.
+fn exchanged_side(caption: &str) -> Option<String> {
+    const OPPOSITES: [(&str, &str); 3] = [("left", "right"), ("above", "below"), ("over", "under")];
+    let expectations = crate::world::parse(caption).ok()?;
+    let word = expectations.relations.first()?.words.iter().find_map(|word| {
+        let (said, range) = (caption.get(word.range.clone())?, word.range.clone());
+        let opposite = OPPOSITES
+            .iter()
+            .find_map(|&(a, b)| if said == a { Some(b) } else { (said == b).then_some(a) })?;
+        Some((range, opposite))
+    })?;
+    let mut wrong = caption.to_owned();
+    wrong.replace_range(word.0, word.1);
+    Some(wrong)
+}
+
 /// The caption with two of its words exchanged that describe different objects: the first
-/// pair of different colours, else of different shapes. None if it has no such pair.
-fn swapped(caption: &str) -> Option<String> {
+/// pair of different colours, else of different shapes.
+fn exchanged_words(caption: &str) -> Option<String> {
     let expectations = crate::world::parse(caption).ok()?;
     let [a, b] = expectations.objects.as_slice() else { return None };
     let exchange = |x: &str, y: &str| {
@@ -136,24 +211,36 @@ impl Objective for ClipObjective {
     }
 
     fn settings(&self) -> serde_json::Value {
-        json!({ "text": self.configs.0, "vision": self.configs.1 })
+        json!({
+            "text": self.configs.0,
+            "vision": self.configs.1,
+            "continues_text": self.continues,
+        })
     }
 
     fn loss(&mut self, step: u64) -> Result<Tensor, TrainError> {
         let batch = self.plan.batch;
-        Ok(contrastive_loss(&self.logits(step * batch as u64, batch)?))
+        let compared = self.compare(step * batch as u64, batch)?;
+        let reading = self.readers.loss(&compared.states, &self.said(&compared.captions)?);
+        Ok(contrastive_loss(&compared.logits) + reading)
     }
 
     fn preview(&mut self, folder: &Path, step: u64) -> Result<(), TrainError> {
         const SCENES: usize = 256;
-        let logits = self.logits(HELD_BACK, SCENES)?;
-        let best = logits.argmax(1, false);
+        let compared = self.compare(HELD_BACK, SCENES)?;
+        let best = compared.logits.argmax(1, false);
         let right = best.eq_tensor(&Tensor::arange(SCENES as i64, (Kind::Int64, self.device)));
         let share = right.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
-        let path = folder.join("retrieval.csv");
+        let mut row = vec![("retrieval", share)];
+        row.extend(self.readers.right(&compared.states, &self.said(&compared.captions)?));
+        let path = folder.join("progress.csv");
         let io = |source| TrainError::Io { path: path.clone(), source };
-        let mut text = std::fs::read_to_string(&path).unwrap_or_else(|_| "step,right\n".into());
-        text.push_str(&format!("{step},{share}\n"));
+        let joined = |cells: Vec<String>| cells.join(",") + "\n";
+        let mut text = std::fs::read_to_string(&path).unwrap_or_else(|_| {
+            joined(["step"].iter().chain(row.iter().map(|(n, _)| n)).map(|n| (*n).into()).collect())
+        });
+        let shares = row.iter().map(|(_, share)| format!("{share:.4}"));
+        text.push_str(&joined(std::iter::once(step.to_string()).chain(shares).collect()));
         std::fs::write(&path, text).map_err(io)
     }
 
@@ -165,6 +252,8 @@ impl Objective for ClipObjective {
             "text_config": self.configs.0,
             "vision_config": self.configs.1,
         });
-        export_part(folder, "clip", (&config, &[]), ("model", &self.parameters))
+        let towers = self.parameters.iter().filter(|(name, _)| !name.starts_with(READER));
+        let towers = Parameters(towers.map(|(n, t)| (n.clone(), t.shallow_clone())).collect());
+        export_part(folder, "clip", (&config, &[]), ("model", &towers))
     }
 }

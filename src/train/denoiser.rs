@@ -40,11 +40,19 @@ pub struct DenoiserLoss {
     pub noise_bias: f64,
     /// Scenes whose latents are encoded ahead and drawn from.
     pub pool: usize,
+    /// Whether the text encoder stays as it is, as Stable Diffusion's did.
+    pub frozen_text: bool,
 }
 
 impl Default for DenoiserLoss {
     fn default() -> Self {
-        Self { prompt_dropout: 0.1, min_snr: None, noise_bias: 1.0, pool: 40_960 }
+        Self {
+            prompt_dropout: 0.1,
+            min_snr: None,
+            noise_bias: 1.0,
+            pool: 40_960,
+            frozen_text: false,
+        }
     }
 }
 
@@ -118,11 +126,11 @@ pub struct Surroundings {
     pub text_start: Option<Weights>,
 }
 
-/// Trains denoiser and text encoder together.
+/// Trains the denoiser, with its text encoder unless that is frozen.
 pub struct DenoiserObjective {
     unet: Unet,
     text: TextEncoder,
-    /// Of both parts, under `unet.` and `text.`.
+    /// What learns, under `unet.` and `text.`.
     parameters: Parameters,
     unet_parameters: Parameters,
     text_parameters: Parameters,
@@ -168,7 +176,9 @@ impl DenoiserObjective {
             parameters.iter().map(named).collect::<Vec<_>>()
         };
         let mut all = both("unet", &unet_parameters);
-        all.extend(both("text", &text_parameters));
+        if !loss.frozen_text {
+            all.extend(both("text", &text_parameters));
+        }
         let parameters = Parameters(all.into_iter().collect());
         let scenes = Scenes::new(plan.seed, mix, around.vae_config.sample_size as usize);
         let pool = fill_pool(&around, &scenes, loss.pool, device, encoded)?;
@@ -202,7 +212,9 @@ impl DenoiserObjective {
 
     fn predict(&self, x: &Tensor, t: &Tensor, ids: &Tensor) -> Result<Tensor, TrainError> {
         let (kind, cx) = (self.plan.kind(), &mut Cx::silent());
-        let context = self.text.forward(ids, cx)?.tokens.to_kind(kind);
+        let text = || self.text.forward(ids, &mut Cx::silent());
+        let states = if self.loss.frozen_text { tch::no_grad(text) } else { text() };
+        let context = states?.tokens.to_kind(kind);
         let conditioning = self.unet.condition(context, None)?;
         Ok(self.unet.forward(&x.to_kind(kind), t, &conditioning, cx)?.to_kind(Kind::Float))
     }

@@ -6,6 +6,7 @@
 pub mod clip;
 pub mod denoiser;
 mod optimizer;
+pub mod reading;
 mod scenes;
 pub mod vae;
 
