@@ -21,6 +21,7 @@ fn plan(steps: u64) -> TrainingPlan {
         bf16: false,
         checkpoint_every: 4,
         preview_every: 3,
+        snapshots: 0,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::sampler::Prediction;
 use crate::train::clip::{self, ClipObjective};
 use crate::train::denoiser::{self, DenoiserLoss, DenoiserObjective, Surroundings};
 use crate::train::vae::{self, VaeLoss, VaeObjective};
-use crate::train::{Objective, StepReport, TrainingPlan, train};
+use crate::train::{Objective, SNAPSHOTS, StepReport, TrainingPlan, train};
 use crate::world::{Category, Mix};
 
 const EXAMPLES: &str = "\
@@ -98,6 +98,9 @@ pub struct Args {
     /// Steps between previews
     #[arg(long, value_name = "N", default_value_t = 500)]
     preview_every: u64,
+    /// Models to keep on the way, √-spaced, in `<DIR>/snapshots/<step>` (denoiser only)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    snapshots: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -170,6 +173,7 @@ pub fn run(args: Args) -> Result<u8> {
         },
         checkpoint_every: args.checkpoint_every,
         preview_every: args.preview_every,
+        snapshots: if args.part == Part::Denoiser { args.snapshots } else { 0 },
     };
     plan.check()?;
     let run_folder = args.out.join("training").join(args.part.name());
@@ -201,6 +205,7 @@ pub fn run(args: Args) -> Result<u8> {
             train_with_bar(&mut objective, &plan, &run_folder)?;
             install(&run_folder, &args.out, &["unet", "text_encoder", "scheduler"])?;
             write_frame(&args.out)?;
+            install_snapshots(&run_folder, &args.out)?;
         }
     }
     super::output::line(&args.out.display().to_string())?;
@@ -330,6 +335,31 @@ fn install(run: &Path, model: &Path, parts: &[&str]) -> Result<()> {
             std::fs::remove_dir_all(&to).with_context(|| to.display().to_string())?;
         }
         std::fs::rename(&from, &to).with_context(|| to.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Makes the models kept on the way whole, each in a folder of its own.
+fn install_snapshots(run: &Path, model: &Path) -> Result<()> {
+    let kept = run.join(SNAPSHOTS);
+    if !kept.is_dir() {
+        return Ok(());
+    }
+    let to = model.join(SNAPSHOTS);
+    std::fs::create_dir_all(&to).with_context(|| to.display().to_string())?;
+    for entry in std::fs::read_dir(&kept).with_context(|| kept.display().to_string())? {
+        let (entry, vae) = (entry?, model.join("vae"));
+        let path = to.join(entry.file_name());
+        if path.exists() {
+            std::fs::remove_dir_all(&path).with_context(|| path.display().to_string())?;
+        }
+        std::fs::rename(entry.path(), &path).with_context(|| path.display().to_string())?;
+        std::fs::create_dir_all(path.join("vae"))?;
+        for file in std::fs::read_dir(&vae).with_context(|| vae.display().to_string())? {
+            let file = file?;
+            std::fs::copy(file.path(), path.join("vae").join(file.file_name()))?;
+        }
+        write_frame(&path)?;
     }
     Ok(())
 }

@@ -50,9 +50,19 @@ pub struct TrainingPlan {
     pub checkpoint_every: u64,
     /// Steps between previews.
     pub preview_every: u64,
+    /// How many models are kept on the way, at steps N·(k/count)²: close together at the start,
+    /// where most is learned (the spacing of Park et al. 2024).
+    #[serde(default)]
+    pub snapshots: u64,
 }
 
 impl TrainingPlan {
+    /// Whether the model is kept after so many steps.
+    pub fn keeps(&self, step: u64) -> bool {
+        let at = |k: u64| (self.steps as f64 * (k as f64 / self.snapshots as f64).powi(2)).round();
+        (1..=self.snapshots).any(|k| at(k) as u64 == step)
+    }
+
     /// Learning rate at a step: linear warm-up, then half a cosine (Loshchilov & Hutter 2017).
     pub fn rate(&self, step: u64) -> f64 {
         if step < self.warmup {
@@ -193,8 +203,10 @@ pub struct StepReport {
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const LOSSES: &str = "losses.csv";
 /// Settings that a resumed run may have otherwise.
-const MAY_CHANGE: [&str; 3] = ["steps", "checkpoint_every", "preview_every"];
+const MAY_CHANGE: [&str; 4] = ["steps", "checkpoint_every", "preview_every", "snapshots"];
 const PLAN: &str = "plan.json";
+/// Folder of the models kept on the way, each in a folder named by its step.
+pub const SNAPSHOTS: &str = "snapshots";
 
 /// Trains to the end of the plan, resuming from the folder's checkpoint if there is one.
 ///
@@ -250,6 +262,10 @@ pub fn train(
         }
         if interrupted {
             return Err(TrainError::Interrupted { step });
+        }
+        if plan.keeps(step) {
+            let kept = folder.join(SNAPSHOTS).join(format!("{step:06}"));
+            flat.with_values(&optimizer.average(), || objective.export(&kept))?;
         }
         if step % plan.preview_every == 0 && step < plan.steps {
             let average = optimizer.average();

@@ -80,6 +80,22 @@ fn an_exported_clip_can_be_read_back() {
     assert_eq!(read.count() + readers as i64, objective.parameters().count());
 }
 
+/// Models kept on the way are close together at the start, and the last is the end.
+#[test]
+fn models_are_kept_on_the_way() {
+    let _alone = alone();
+    let plan = TrainingPlan { snapshots: 2, preview_every: 1000, ..plan(4, 3) };
+    assert_eq!((1..=4).filter(|&step| plan.keeps(step)).collect::<Vec<_>>(), [1, 4]);
+    let folder = TempDir::new().unwrap();
+    run(&mut denoiser_objective(&plan, Prediction::V, None), &plan, folder.path()).1.unwrap();
+    let unet = |at: &str| {
+        let path = format!("{at}unet/diffusion_pytorch_model.safetensors");
+        fs::read(folder.path().join(path)).unwrap()
+    };
+    assert!(unet("snapshots/000004/") == unet(""));
+    assert!(unet("snapshots/000001/") != unet(""));
+}
+
 /// A frozen text encoder is exported as it was, and only the U-Net learns.
 #[test]
 fn a_frozen_text_encoder_stays_as_it_is() {

@@ -49,6 +49,7 @@ pub fn plan(steps: u64, batch: usize) -> TrainingPlan {
         bf16: false,
         checkpoint_every: 4,
         preview_every: 3,
+        snapshots: 0,
     }
 }
 
