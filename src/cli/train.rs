@@ -80,7 +80,8 @@ pub struct Args {
     /// Scenes encoded ahead for the denoiser
     #[arg(long, value_name = "N")]
     pool: Option<usize>,
-    /// Go on from the weights of a trained model instead of from scratch (CLIP: its text tower)
+    /// Go on from the weights of a trained model instead of from scratch (CLIP: its towers, or the
+    /// text encoder alone)
     #[arg(long, value_name = "shapes|DIR")]
     from: Option<String>,
     /// Start the denoiser's text encoder from the text tower of the folder's CLIP
@@ -189,14 +190,13 @@ pub fn run(args: Args) -> Result<u8> {
             install(&run_folder, &args.out, &["vae"])?;
         }
         Part::Clip => {
-            let text_start = start(args.from.as_deref(), "text_encoder", "model")?;
+            let start = clip_start(args.from.as_deref())?;
             let tokenizer = tokenizer()?;
             let (ids, end) = vocabulary(&tokenizer)?;
             let text = clip::shapes_text_config(ids, tokenizer.max_length() as i64, end);
             let configs = (text, clip::shapes_vision_config());
             let mix = mix(&args.mix)?;
-            let mut objective =
-                ClipObjective::new(configs, text_start, tokenizer, mix, &plan, device)?;
+            let mut objective = ClipObjective::new(configs, start, tokenizer, mix, &plan, device)?;
             train_with_bar(&mut objective, &plan, &run_folder)?;
             install(&run_folder, &args.out, &["clip"])?;
         }
@@ -289,6 +289,14 @@ fn mix(weights: &[(Category, f64)]) -> Result<Mix> {
 fn start(from: Option<&str>, part: &str, stem: &str) -> Result<Option<Weights>> {
     let weights = |name| Ok(ModelFiles::find(name)?.weights(part, stem)?);
     from.map(weights).transpose()
+}
+
+/// The towers of a model that has them, else its text encoder.
+fn clip_start(from: Option<&str>) -> Result<Option<Weights>> {
+    let Some(name) = from else { return Ok(None) };
+    let files = ModelFiles::find(name)?;
+    let towers = files.weights("clip", "model");
+    Ok(Some(towers.or_else(|_| files.weights("text_encoder", "model"))?))
 }
 
 fn tokenizer() -> Result<Tokenizer> {

@@ -71,6 +71,8 @@ const HELD_BACK: u64 = 1 << 40;
 
 /// Prefix of the readers' parameters, which are no part of the model.
 const READER: &str = "reader";
+/// Weight of the reading loss beside the contrastive one, which is several times as large.
+const READING_WEIGHT: f64 = 4.0;
 
 /// What a step compares.
 struct Compared {
@@ -83,14 +85,13 @@ struct Compared {
 }
 
 impl ClipObjective {
-    /// Fresh weights; the text tower's from `text_start` if there is one (names begin with
-    /// `text_model.`).
+    /// Fresh weights, or those of `start`: a whole CLIP's, or a text encoder's.
     ///
     /// # Errors
     /// Weights to start from that do not fit the config.
     pub fn new(
         configs: (ClipTextConfig, ClipVisionConfig),
-        text_start: Option<Weights>,
+        start: Option<Weights>,
         tokenizer: Tokenizer,
         mix: Mix,
         plan: &TrainingPlan,
@@ -103,9 +104,9 @@ impl ClipObjective {
         let clip = Clip::new(&root, &configs.0, &configs.1);
         let readers = Readers::new(&root.below(READER), configs.0.hidden_size);
         let parameters = store.finish()?;
-        let continues = text_start.is_some();
-        if let Some(start) = text_start {
-            start_text_tower(&parameters, start, &configs.0, device)?;
+        let continues = start.is_some();
+        if let Some(start) = start {
+            start_from(&parameters, start, &configs, device)?;
         }
         let scenes = Scenes::new(plan.seed, mix, configs.1.image_size as usize);
         let plan = plan.clone();
@@ -133,16 +134,22 @@ impl ClipObjective {
     }
 }
 
-/// Puts a trained text tower in place of the fresh one.
-fn start_text_tower(
+/// Puts trained towers in place of the fresh ones.
+fn start_from(
     parameters: &Parameters,
     start: Weights,
-    config: &ClipTextConfig,
+    configs: &(ClipTextConfig, ClipVisionConfig),
     device: Device,
 ) -> Result<(), TrainError> {
     let _no_grad = tch::no_grad_guard();
     let store = Store::of(start, Kind::Float, device);
-    TextEncoder::new(&store.root(&Default::default()).at("text_model", "text"), config);
+    let sites = RefCell::default();
+    let root = store.root(&sites);
+    if store.has("vision_model.") {
+        Clip::new(&root, &configs.0, &configs.1);
+    } else {
+        TextEncoder::new(&root.at("text_model", "text"), &configs.0);
+    }
     for (name, trained) in store.finish()?.iter() {
         if let Some(fresh) = parameters.0.get(name) {
             fresh.shallow_clone().copy_(trained);
@@ -214,7 +221,8 @@ impl Objective for ClipObjective {
         json!({
             "text": self.configs.0,
             "vision": self.configs.1,
-            "continues_text": self.continues,
+            "continues": self.continues,
+            "reading_weight": READING_WEIGHT,
         })
     }
 
@@ -222,7 +230,7 @@ impl Objective for ClipObjective {
         let batch = self.plan.batch;
         let compared = self.compare(step * batch as u64, batch)?;
         let reading = self.readers.loss(&compared.states, &self.said(&compared.captions)?);
-        Ok(contrastive_loss(&compared.logits) + reading)
+        Ok(contrastive_loss(&compared.logits) + reading * READING_WEIGHT)
     }
 
     fn preview(&mut self, folder: &Path, step: u64) -> Result<(), TrainError> {
