@@ -87,6 +87,9 @@ pub struct Args {
     /// Start the denoiser's text encoder from the text tower of the folder's CLIP
     #[arg(long)]
     from_clip: bool,
+    /// Show CLIP the images at every N-th step alone; captions are read at all steps
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    images_every: u64,
     /// Leave the denoiser's text encoder as it is, as Stable Diffusion's was
     #[arg(long)]
     freeze_text: bool,
@@ -196,7 +199,8 @@ pub fn run(args: Args) -> Result<u8> {
             let text = clip::shapes_text_config(ids, tokenizer.max_length() as i64, end);
             let configs = (text, clip::shapes_vision_config());
             let mix = mix(&args.mix)?;
-            let mut objective = ClipObjective::new(configs, start, tokenizer, mix, &plan, device)?;
+            let mut objective = ClipObjective::new(configs, start, tokenizer, mix, &plan, device)?
+                .with_images_every(args.images_every);
             train_with_bar(&mut objective, &plan, &run_folder)?;
             install(&run_folder, &args.out, &["clip"])?;
         }

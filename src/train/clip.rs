@@ -59,6 +59,8 @@ pub struct ClipObjective {
     /// Of both towers, and of the readers under `reader.`.
     parameters: Parameters,
     continues: bool,
+    /// Steps from one that shows the images to the next; the captions are read at all of them.
+    images_every: u64,
     configs: (ClipTextConfig, ClipVisionConfig),
     scenes: Scenes,
     tokenizer: Tokenizer,
@@ -110,15 +112,30 @@ impl ClipObjective {
         }
         let scenes = Scenes::new(plan.seed, mix, configs.1.image_size as usize);
         let plan = plan.clone();
-        Ok(Self { clip, readers, parameters, continues, configs, scenes, tokenizer, plan, device })
+        Ok(Self {
+            clip,
+            readers,
+            parameters,
+            continues,
+            images_every: 1,
+            configs,
+            scenes,
+            tokenizer,
+            plan,
+            device,
+        })
+    }
+
+    /// The same, with the images shown at every `steps`-th step alone: reading needs many steps,
+    /// and most of a step's time goes into the images.
+    pub fn with_images_every(self, steps: u64) -> Self {
+        Self { images_every: steps.max(1), ..self }
     }
 
     /// Both towers on scenes `first .. first + count`.
     fn compare(&self, first: u64, count: usize) -> Result<Compared, TrainError> {
         let (samples, images) = self.scenes.rendered(first, count);
-        let wrong = samples.iter().filter_map(|s| wrong_in_one_respect(&s.caption, s.index));
-        let captions: Vec<String> =
-            samples.iter().map(|s| s.caption.clone()).chain(wrong).collect();
+        let captions = with_wrong(samples.into_iter().map(|s| s.caption).collect());
         let ids = caption_ids(&self.tokenizer, captions.iter().map(String::as_str))?;
         let cx = &mut Cx::silent();
         let x = crate::pipeline::from_images(&images).to_device(self.device);
@@ -127,6 +144,14 @@ impl ClipObjective {
         let y = self.clip.project_text(&text.pooled).to_kind(Kind::Float);
         let logits = x.matmul(&y.tr()) * self.clip.scale();
         Ok(Compared { logits, states: text.tokens, captions })
+    }
+
+    /// States of the text tower for captions of scenes that nobody renders.
+    fn read(&self, first: u64, count: usize) -> Result<(Tensor, Vec<String>), TrainError> {
+        let captions = with_wrong(self.scenes.captions(first, count));
+        let ids = caption_ids(&self.tokenizer, captions.iter().map(String::as_str))?;
+        let text = self.clip.text.forward(&ids.to_device(self.device), &mut Cx::silent())?;
+        Ok((text.tokens, captions))
     }
 
     fn said(&self, captions: &[String]) -> Result<Said, TrainError> {
@@ -169,9 +194,17 @@ pub fn contrastive_loss(logits: &Tensor) -> Tensor {
     (of_images + of_captions) * 0.5
 }
 
+/// The captions, and behind them what is wrong in one respect about each.
+fn with_wrong(mut captions: Vec<String>) -> Vec<String> {
+    let wrong = |(i, caption): (usize, &String)| wrong_in_one_respect(caption, i);
+    let wrong: Vec<String> = captions.iter().enumerate().filter_map(wrong).collect();
+    captions.extend(wrong);
+    captions
+}
+
 /// The caption, wrong in one respect: by turns with the other side in its relation, or with two
 /// words exchanged that describe different objects. None if it has neither.
-fn wrong_in_one_respect(caption: &str, index: u64) -> Option<String> {
+fn wrong_in_one_respect(caption: &str, index: usize) -> Option<String> {
     let (sides, roles) = (exchanged_side(caption), exchanged_words(caption));
     if index.is_multiple_of(2) { sides.or(roles) } else { roles.or(sides) }
 }
@@ -223,12 +256,17 @@ impl Objective for ClipObjective {
             "vision": self.configs.1,
             "continues": self.continues,
             "reading_weight": READING_WEIGHT,
+            "images_every": self.images_every,
         })
     }
 
     fn loss(&mut self, step: u64) -> Result<Tensor, TrainError> {
-        let batch = self.plan.batch;
-        let compared = self.compare(step * batch as u64, batch)?;
+        let (batch, first) = (self.plan.batch, step * self.plan.batch as u64);
+        if !step.is_multiple_of(self.images_every) {
+            let (states, captions) = self.read(first, batch)?;
+            return Ok(self.readers.loss(&states, &self.said(&captions)?) * READING_WEIGHT);
+        }
+        let compared = self.compare(first, batch)?;
         let reading = self.readers.loss(&compared.states, &self.said(&compared.captions)?);
         Ok(contrastive_loss(&compared.logits) + reading * READING_WEIGHT)
     }

@@ -33,6 +33,12 @@ impl Scenes {
             .unzip()
     }
 
+    /// The captions alone; nothing is rendered.
+    pub(crate) fn captions(&self, first: u64, count: usize) -> Vec<String> {
+        let numbers = (first..first + count as u64).into_par_iter();
+        numbers.map(|i| self.generator.sample(i).caption).collect()
+    }
+
     /// The images alone, [n, 3, size, size] in [−1, 1].
     pub(crate) fn images(&self, first: u64, count: usize, device: Device) -> Tensor {
         from_images(&self.rendered(first, count).1).to_device(device)
