@@ -7,6 +7,7 @@
 //! | [`daam`] | many maps (steps, layers, heads) as one map per token |
 //! | [`localisation`] | whether a map lies on a region: AUROC, precision, IoU, pointing … |
 //! | [`covered`] | the same for a coarse map on a fine mask, without resizing |
+//! | [`embedding`] | vectors: which is nearest, how much is a sum of parts |
 //! | [`linear`] | what ridge or logistic regression reads out of activations, held out |
 //! | [`interval`] | a mean or a rate with its interval |
 //! | [`bootstrap`] | intervals by resampling prompts, with a seed |
@@ -22,6 +23,7 @@
 pub mod bootstrap;
 pub mod covered;
 pub mod daam;
+pub mod embedding;
 mod error;
 pub mod image;
 pub mod interval;

@@ -5,6 +5,8 @@
 //! to 1, as in training here. Prompts are read with a tokenizer in the same folder, or else with
 //! the diffusion model's.
 
+use std::cell::RefCell;
+
 use image::RgbImage;
 use image::imageops::FilterType;
 use ndarray::{Array2, Axis, concatenate};
@@ -130,6 +132,25 @@ impl ClipModel {
             pixels,
             placement: Placement { kind: Kind::Float, ..placement },
         }))
+    }
+
+    /// Towers of the same architecture that have learned nothing: their weights are drawn from
+    /// libtorch's random numbers. Their sites are those of this CLIP.
+    ///
+    /// # Errors
+    /// Weights that libtorch cannot make.
+    pub fn untrained(&self) -> Result<Clip, ModelError> {
+        let _no_grad = tch::no_grad_guard();
+        let sites = RefCell::new(self.sites.clone());
+        let store = Store::untrained(self.placement.kind, self.placement.device);
+        let clip = Clip::new(&store.root(&sites), &self.text_config, &self.vision_config);
+        store.finish()?;
+        Ok(clip)
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> tch::Device {
+        self.placement.device
     }
 
     /// Ids of prompts, [prompts, tokens], on the towers' device; what is too long is cut.

@@ -2,6 +2,7 @@
 //! captured into tables, findings, figures and reports, and needs no libtorch.
 
 pub mod attention;
+pub mod clip;
 pub mod compare;
 pub mod judgement;
 pub mod outcome;

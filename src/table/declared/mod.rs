@@ -7,6 +7,7 @@ use super::error::nearest;
 use super::{TableDeclaration, TableError, ValueRange};
 
 mod attention;
+mod clip;
 mod comparison;
 mod judgement;
 mod outcome;
@@ -15,6 +16,7 @@ mod suite;
 mod tracing;
 
 pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow};
+pub use clip::{ClipAnalogyRow, ClipOrderRow, ClipPathRow, ClipRow, ClipSimilarityRow};
 pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
 pub use outcome::OutcomeRow;
@@ -39,6 +41,7 @@ const COSINE: ValueRange = ValueRange::COSINE;
 static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
     [
         attention::TABLES,
+        clip::TABLES,
         comparison::TABLES,
         judgement::TABLES,
         outcome::TABLES,
