@@ -14,6 +14,7 @@
 //! | [`paired`] | whether yes-or-no outcomes changed between two runs, and by how much |
 //! | [`multiplicity`] | p-values of several tests at once |
 //! | [`permutation`] | controls and exact-by-resampling p-values |
+//! | [`stopping`] | how well scores foretell failures, and what stopping early saves |
 //! | [`image`](mod@image) | how far two images are apart |
 //!
 //! Maps are row-major `[height, width]` arrays of `f32`; results are `f64`. A number that does
@@ -35,6 +36,7 @@ pub mod paired;
 pub mod permutation;
 pub mod record;
 pub mod resize;
+pub mod stopping;
 
 pub use bootstrap::Bootstrap;
 pub use error::Undefined;

@@ -4,6 +4,7 @@
 pub mod attention;
 pub mod clip;
 pub mod compare;
+pub mod diagnosis;
 pub mod judgement;
 pub mod outcome;
 pub mod patch;

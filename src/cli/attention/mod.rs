@@ -336,7 +336,8 @@ fn judged(
     request.seeds.iter().zip(&made.images).map(judge).collect()
 }
 
-fn prompt_tokens(tokens: &Tokens) -> Vec<PromptToken> {
+/// The tokens of a prompt, without libtorch.
+pub(in crate::cli) fn prompt_tokens(tokens: &Tokens) -> Vec<PromptToken> {
     (0..tokens.ids.len())
         .map(|i| PromptToken {
             id: tokens.ids[i],

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use super::model_args::ModelArgs;
 use super::output::{Format, OutputArgs, line, note, quoted, seed_value};
 use super::run_model::{facts, finish, manifest};
-use crate::figure::{Figure, WIDE, encode_png};
+use crate::figure::{WIDE, encode_png};
 use crate::judge;
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::clip_folder::ClipModel;

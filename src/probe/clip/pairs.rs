@@ -177,7 +177,6 @@ impl<'a> Pairs<'a> {
         if n < FEWEST {
             return Vec::new();
         }
-        let said = |measure, subject| Said { part: MODALITY_GAP, measure, subject, ..Said::default() };
         let subject = format!("texts and images, {}", self.name);
         let distance = distance_of_means(&self.texts, &self.images);
         let mut rows =
@@ -205,6 +204,10 @@ impl<'a> Pairs<'a> {
         }
         rows
     }
+}
+
+fn said<'a>(measure: &'static str, subject: &'a str) -> Said<'a> {
+    Said { part: MODALITY_GAP, measure, subject, ..Said::default() }
 }
 
 fn distance_of_means(a: &Array2<f64>, b: &Array2<f64>) -> f64 {

@@ -203,17 +203,12 @@ pub fn order(
     let of_change = |change: Change| -> Vec<f64> {
         all.iter().filter(|row| row.change == change.name()).map(|row| row.distance).collect()
     };
-    let said = |subject, measure, chance| Said {
-        part: ORDER,
-        measure,
-        subject,
-        chance,
-        ..Said::default()
-    };
     let mut rows: Vec<ClipRow> = Change::ALL
         .into_iter()
         .filter_map(|change| {
-            whose.mean_of(said(change.name(), "distance", None), &of_change(change))
+            let said =
+                Said { part: ORDER, measure: "distance", subject: change.name(), ..Said::default() };
+            whose.mean_of(said, &of_change(change))
         })
         .collect();
     let inverse = of_change(Change::Inverse);
@@ -221,7 +216,14 @@ pub fn order(
         let further: Vec<f64> =
             of_change(change).iter().zip(&inverse).map(|(a, b)| more(*a, *b)).collect();
         let subject = format!("{} further than inverse", change.name());
-        rows.extend(whose.mean_of(said(&subject, "share", Some(0.5)), &further));
+        let said = Said {
+            part: ORDER,
+            measure: "share",
+            subject: &subject,
+            chance: Some(0.5),
+            ..Said::default()
+        };
+        rows.extend(whose.mean_of(said, &further));
     }
     Ok((rows, all))
 }

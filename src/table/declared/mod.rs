@@ -9,6 +9,7 @@ use super::{TableDeclaration, TableError, ValueRange};
 mod attention;
 mod clip;
 mod comparison;
+mod diagnosis;
 mod judgement;
 mod outcome;
 mod runs;
@@ -18,6 +19,7 @@ mod tracing;
 pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow};
 pub use clip::{ClipAnalogyRow, ClipOrderRow, ClipPathRow, ClipRow, ClipSimilarityRow};
 pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
+pub use diagnosis::{DiagnosisFeatureRow, DiagnosisRow, EarlyStopRow};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
 pub use outcome::OutcomeRow;
 pub use runs::{
@@ -43,6 +45,7 @@ static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
         attention::TABLES,
         clip::TABLES,
         comparison::TABLES,
+        diagnosis::TABLES,
         judgement::TABLES,
         outcome::TABLES,
         runs::TABLES,
