@@ -14,6 +14,7 @@
 //! | [`paired`] | whether yes-or-no outcomes changed between two runs, and by how much |
 //! | [`multiplicity`] | p-values of several tests at once |
 //! | [`permutation`] | controls and exact-by-resampling p-values |
+//! | [`segmentation`] | regions from polygons and run lengths |
 //! | [`stopping`] | how well scores foretell failures, and what stopping early saves |
 //! | [`image`](mod@image) | how far two images are apart |
 //!
@@ -36,6 +37,7 @@ pub mod paired;
 pub mod permutation;
 pub mod record;
 pub mod resize;
+pub mod segmentation;
 pub mod stopping;
 
 pub use bootstrap::Bootstrap;

@@ -129,7 +129,7 @@ impl Scores {
             control: None,
             scale: Some(SCALE),
             basis: format!(
-                "chosen on the scenes of even number, measured on the other {}; 95 % bootstrap \
+                "chosen on the scenes of even number, measured on the other {}; 95 % \
                  interval over scenes",
                 best.measured.n
             ),
@@ -163,10 +163,10 @@ impl Scores {
                 "sites-by-timestep" => (&mut carried, "AUROC of all words, mean over heads."),
                 "heads-by-timestep" => (&mut carried, "The same for each head."),
                 "score-by-timestep" => {
-                    (&mut carried, "All sites; ribbons: 95 % bootstrap intervals over scenes.")
+                    (&mut carried, "All sites; ribbons: 95 % intervals over scenes.")
                 }
                 "leakage" => (&mut leakage, "All sites and timesteps, mean over scenes."),
-                _ => (&mut leakage, "Ribbons: 95 % bootstrap intervals over scenes."),
+                _ => (&mut leakage, "Ribbons: 95 % intervals over scenes."),
             };
             let picture = Picture::new(name, caption, figure.as_ref())?;
             section.blocks.push(Block::Picture(Box::new(picture)));
@@ -226,7 +226,7 @@ fn verb(estimate: Estimate, other_scene: Option<Estimate>, [above, below]: [&str
 
 fn basis(scenes: u32) -> String {
     format!(
-        "n = {scenes} scenes with exact masks; 95 % bootstrap interval over scenes, for random \
+        "n = {scenes} scenes with exact masks; 95 % interval over scenes, for random \
          weights over draws of them"
     )
 }
