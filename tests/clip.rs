@@ -161,7 +161,8 @@ fn order_counts_only_for_an_encoder_that_knows_places() {
         let said = denoscope::world::parse(text).unwrap();
         let Some(relation) = said.relations.first() else { return vector(text, 5) };
         let name = |i: usize| said.objects[i].to_string();
-        let told = format!("{} {} {}", name(relation.subject), relation.relation, name(relation.object));
+        let told =
+            format!("{} {} {}", name(relation.subject), relation.relation, name(relation.object));
         let inverse = relation.relation.inverse();
         let back = format!("{} {inverse} {}", name(relation.object), name(relation.subject));
         vector(told.as_str().min(back.as_str()), 5)
@@ -198,7 +199,8 @@ fn readouts_find_what_a_layer_knows_and_no_more() {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let flat: Vec<f32> = wanted.iter().flat_map(|one| state(one, &mut random).to_vec()).collect();
     let states = Array2::from_shape_vec((wanted.len(), CHANNELS), flat).unwrap();
-    let found = layers::rows(&captions, ("text.layer.0.out", states.view()), (WHOSE, SEED)).unwrap();
+    let found =
+        layers::rows(&captions, ("text.layer.0.out", states.view()), (WHOSE, SEED)).unwrap();
     let accuracy = |subject: &str, control| row(&found, "accuracy", subject, control);
     assert!(accuracy(layers::OWN_COLOUR, None).low.unwrap() > 0.95);
     assert!(accuracy(layers::RELATION, None).low.unwrap() > 0.95);
@@ -257,9 +259,8 @@ fn images_find_their_captions_where_they_share_a_direction() {
     assert!(of(placed).low.unwrap() > 0.8);
 
     let gap = pairs.gap((WHOSE, SEED));
-    let of_means = |control| {
-        row(&gap, "distance of means", "texts and images, new scenes", control).value
-    };
+    let of_means =
+        |control| row(&gap, "distance of means", "texts and images, new scenes", control).value;
     assert!(of_means(None) > 0.3 && of_means(Some(RANDOM_HALVES)) < 0.25);
     assert!(Pairs::new(("few", &samples[..3]), texts.view(), images.view()).is_err());
 }

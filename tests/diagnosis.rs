@@ -42,8 +42,7 @@ fn diagnosis(precision: f64) -> Diagnosis<'static> {
 }
 
 fn after<'a>(found: &'a Diagnosed, seen: u32, control: Option<&str>) -> &'a DiagnosisRow {
-    let wanted =
-        |row: &&DiagnosisRow| row.steps_seen == seen && row.control.as_deref() == control;
+    let wanted = |row: &&DiagnosisRow| row.steps_seen == seen && row.control.as_deref() == control;
     found.rows.iter().find(wanted).unwrap()
 }
 
@@ -137,12 +136,8 @@ fn layer(maps: &[Array2<f32>]) -> Vec<WordLayer> {
 fn features_are_those_of_the_maps() {
     // "red ball", "blue cube": a map of four cells each.
     let word = |role, phrase| WatchedWord { role, phrase, positions: vec![1] };
-    let words = [
-        word(Role::Colour, 0),
-        word(Role::Noun, 0),
-        word(Role::Colour, 1),
-        word(Role::Noun, 1),
-    ];
+    let words =
+        [word(Role::Colour, 0), word(Role::Noun, 0), word(Role::Colour, 1), word(Role::Noun, 1)];
     let map = |values: [f32; 4]| Array2::from_shape_vec((2, 2), values.to_vec()).unwrap();
     let [left, right] = [[0.4, 0.0, 0.0, 0.0], [0.0, 0.2, 0.0, 0.0]].map(map);
     let of = |maps: &[Array2<f32>]| of_steps(&words, &layer(maps), 0).unwrap()[0];

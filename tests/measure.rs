@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+use denoscope::measure::covered::{Covered, SortedMap};
 use denoscope::measure::localisation::{
     DAAM_THRESHOLD, Localisation, Ranking, intersection_over_map, intersection_over_region, iou,
     mass_ratio, pointing, region_iou,
 };
-use denoscope::measure::covered::{Covered, SortedMap};
 use denoscope::measure::segmentation::{run_lengths, runs};
 use denoscope::measure::{Bootstrap, Undefined, daam, image, map, permutation, resize};
 use ndarray::{Array2, Array3, Array4, Axis, array};
@@ -410,8 +410,7 @@ fn coarse_maps_on_fine_masks_are_scored_as_by_scikit_learn() {
         let map = grid(&case["shape"], floats(&case["map"]));
         let mask = grid(&case["mask_shape"], flags(&case["mask"]));
         let region = Covered::new(mask.view(), map.dim()).unwrap();
-        let scores =
-            SortedMap::new(map.view()).unwrap().scores(&region, DAAM_THRESHOLD).unwrap();
+        let scores = SortedMap::new(map.view()).unwrap().scores(&region, DAAM_THRESHOLD).unwrap();
         for (got, key) in [
             (scores.auroc, "auroc"),
             (scores.average_precision, "average_precision"),

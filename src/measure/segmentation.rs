@@ -10,10 +10,7 @@ use super::Undefined;
 /// # Errors
 /// [`Undefined::TooFew`] for fewer than three corners, [`Undefined::Length`] for an x without a y,
 /// [`Undefined::NotFinite`].
-pub fn polygon(
-    corners: &[f64],
-    [height, width]: [usize; 2],
-) -> Result<Array2<bool>, Undefined> {
+pub fn polygon(corners: &[f64], [height, width]: [usize; 2]) -> Result<Array2<bool>, Undefined> {
     const FEWEST: usize = 3;
     if !corners.len().is_multiple_of(2) {
         return Err(Undefined::Length { expected: corners.len() + 1, got: corners.len() });

@@ -25,9 +25,7 @@ pub fn auroc_within_folds(
         return Err(Undefined::NotFinite);
     }
     let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_unstable_by(|&a, &b| {
-        folds[a].cmp(&folds[b]).then(scores[a].total_cmp(&scores[b]))
-    });
+    order.sort_unstable_by(|&a, &b| folds[a].cmp(&folds[b]).then(scores[a].total_cmp(&scores[b])));
     let (mut wins, mut pairs) = (0.0, 0.0);
     for fold in order.chunk_by(|&a, &b| folds[a] == folds[b]) {
         let (mut below, mut positives) = (0.0, 0.0);

@@ -6,8 +6,19 @@ use tempfile::TempDir;
 use crate::{TINY, fails, files, json, probe_in, run_folder};
 
 const CLIP: [&str; 13] = [
-    "clip", "--model", TINY, "--captions", "20", "--routes", "1", "--images", "1", "--places", "2",
-    "--steps", "2",
+    "clip",
+    "--model",
+    TINY,
+    "--captions",
+    "20",
+    "--routes",
+    "1",
+    "--images",
+    "1",
+    "--places",
+    "2",
+    "--steps",
+    "2",
 ];
 
 #[test]
@@ -60,7 +71,15 @@ fn what_cannot_be_asked_is_refused() {
 fn failures_are_foretold_or_said_to_be_too_few() {
     let folder = TempDir::new().unwrap();
     let words = [
-        "failures", "--model", TINY, "--category", "two-objects", "--count", "4", "--steps", "2",
+        "failures",
+        "--model",
+        TINY,
+        "--category",
+        "two-objects",
+        "--count",
+        "4",
+        "--steps",
+        "2",
         "--diagnose",
     ];
     let assert = probe_in(&folder, &words).assert().success();

@@ -165,8 +165,16 @@ fn masks_may_come_from_a_coco_file() {
             {"image_id": 1, "category_id": 3, "bbox": [0, 0, 1, 1]}]}"#;
     fs::write(folder.path().join("masks.json"), coco).unwrap();
     let extra = [
-        "--image", "image.png", "--at-steps", "300", "--count", "2", "--format", "json",
-        "--masks", "masks.json",
+        "--image",
+        "image.png",
+        "--at-steps",
+        "300",
+        "--count",
+        "2",
+        "--format",
+        "json",
+        "--masks",
+        "masks.json",
     ];
     let rows = json(&mut probe_in(&folder, &words("attention", &extra)));
     let named: std::collections::BTreeSet<(&str, &str)> = rows
@@ -177,8 +185,11 @@ fn masks_may_come_from_a_coco_file() {
         .collect();
     let expected = [("ball", "red ball"), ("cube", "cube"), ("red", "red ball")];
     assert_eq!(named.into_iter().collect::<Vec<_>>(), expected);
-    fs::write(folder.path().join("masks.json"), coco.replace("Red ball", "cat").replace("cube", "cow"))
-        .unwrap();
+    fs::write(
+        folder.path().join("masks.json"),
+        coco.replace("Red ball", "cat").replace("cube", "cow"),
+    )
+    .unwrap();
     let failed = probe_in(&folder, &words("attention", &extra)).assert().code(2);
     let message = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
     assert!(message.contains("cat, cow, dog") && message.contains("red, ball"), "{message}");

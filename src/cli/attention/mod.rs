@@ -251,12 +251,7 @@ impl Asked {
     }
 
     /// Masks take the place of the judge.
-    fn with_masks(
-        self,
-        args: &Args,
-        model: &DiffusionModel,
-        request: &Request,
-    ) -> Result<Self> {
+    fn with_masks(self, args: &Args, model: &DiffusionModel, request: &Request) -> Result<Self> {
         if args.masks.is_empty() {
             return Ok(self);
         }

@@ -67,12 +67,8 @@ impl Drawing<'_> {
         let contexts = self.tower.context(&texts)?;
         let of = |i: i64| contexts.narrow(0, i, 1);
         let (from, step) = (of(0), of(1) - of(0));
-        let interpolated = |way: f64, context: Tensor, control| Made {
-            made: INTERPOLATED,
-            way,
-            control,
-            context,
-        };
+        let interpolated =
+            |way: f64, context: Tensor, control| Made { made: INTERPOLATED, way, control, context };
         let mut all: Vec<Made> =
             self.ways.iter().map(|&way| interpolated(way, &from + &step * way, None)).collect();
         let context = &from + of(3) - of(2);
@@ -80,9 +76,8 @@ impl Drawing<'_> {
         tch::manual_seed(number);
         let noise = Tensor::randn(step.size(), (Kind::Float, Device::Cpu));
         let noise = noise.to_device(step.device()).to_kind(step.kind());
-        let length = |x: &Tensor| {
-            x.square().sum_dim_intlist([-1_i64].as_slice(), true, None::<Kind>).sqrt()
-        };
+        let length =
+            |x: &Tensor| x.square().sum_dim_intlist([-1_i64].as_slice(), true, None::<Kind>).sqrt();
         let context = &from + &noise * (length(&step) / length(&noise));
         all.push(interpolated(1.0, context, Some(RANDOM_DIRECTION)));
         Ok(all)

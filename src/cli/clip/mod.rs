@@ -240,7 +240,8 @@ fn write(folder: &RunFolder, found: &Found) -> Result<()> {
 
 /// The options with their values, as spec and command line have them.
 fn options(args: &Args) -> Vec<(&'static str, toml::Value)> {
-    let mut all: Vec<(&'static str, toml::Value)> = vec![("model", args.model.model.clone().into())];
+    let mut all: Vec<(&'static str, toml::Value)> =
+        vec![("model", args.model.model.clone().into())];
     for (name, value) in args.model.load.options() {
         all.push((name, value.into()));
     }

@@ -67,7 +67,9 @@ enum Counts {
 pub(super) fn regions(file: &Path, image: &str) -> Result<BTreeMap<String, Array2<bool>>> {
     let shown = file.display();
     let form = || {
-        format!("{shown}: no COCO JSON with images (of a width and height), categories and annotations")
+        format!(
+            "{shown}: no COCO JSON with images (of a width and height), categories and annotations"
+        )
     };
     let content: File = serde_json::from_slice(&read_bytes(file)?).with_context(form)?;
     let named = |candidate: &&Image| {

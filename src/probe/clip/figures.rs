@@ -207,10 +207,8 @@ fn readouts(rows: &[ClipRow]) -> CurveChart {
         x: Axis::new(LAYER_AXIS),
         y: Axis::new("accuracy, captions held out"),
         curves,
-        reference: chance(rows, LAYERS, "accuracy").map(|reference| Reference {
-            label: "chance, colours".to_owned(),
-            ..reference
-        }),
+        reference: chance(rows, LAYERS, "accuracy")
+            .map(|reference| Reference { label: "chance, colours".to_owned(), ..reference }),
     }
 }
 

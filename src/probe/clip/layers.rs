@@ -172,8 +172,10 @@ fn compound(
         site: Some(site),
         ..Said::default()
     };
-    let mut rows: Vec<ClipRow> =
-        whose.mean_of(said("noun with and without colour", "cosine"), &cosines).into_iter().collect();
+    let mut rows: Vec<ClipRow> = whose
+        .mean_of(said("noun with and without colour", "cosine"), &cosines)
+        .into_iter()
+        .collect();
     let features = of_singles(&captions.singles)?;
     for (subject, states) in
         [("noun: colour + shape", states.nouns), ("end token: colour + shape", states.ends)]

@@ -57,10 +57,7 @@ impl<'a> Pairs<'a> {
     ///
     /// # Errors
     /// [`Undefined::Empty`] without scenes, or with a caption that the world does not read.
-    pub fn retrieval(
-        &self,
-        (whose, shuffle): (Whose<'_>, u64),
-    ) -> Result<Vec<ClipRow>, Undefined> {
+    pub fn retrieval(&self, (whose, shuffle): (Whose<'_>, u64)) -> Result<Vec<ClipRow>, Undefined> {
         let fits = self.fits()?;
         let order: Vec<usize> = (0..self.samples.len()).collect();
         let mut rows = self.found(&self.texts, &fits, whose);
@@ -90,10 +87,9 @@ impl<'a> Pairs<'a> {
         let n = self.samples.len();
         let scores = texts.dot(&self.images.t());
         let mut rows = Vec::new();
-        for (direction, scores, fits) in [
-            ("text to image", scores.view(), fits.view()),
-            ("image to text", scores.t(), fits.t()),
-        ] {
+        for (direction, scores, fits) in
+            [("text to image", scores.view(), fits.view()), ("image to text", scores.t(), fits.t())]
+        {
             for count in FIRST {
                 let found: Vec<f64> =
                     (0..n).map(|own| among_first(scores.row(own), own, count)).collect();

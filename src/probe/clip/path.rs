@@ -1,8 +1,8 @@
 //! From embedding to image: does what is drawn follow an embedding that lies between two prompts,
 //! or one that was put together from others?
 
-use rand::seq::SliceRandom;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::captions::Single;

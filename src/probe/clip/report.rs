@@ -42,7 +42,13 @@ impl Found {
         figures(&self.rows, &self.similarities)
     }
 
-    fn row(&self, part: &str, measure: &str, subject: &str, control: Option<&str>) -> Option<&ClipRow> {
+    fn row(
+        &self,
+        part: &str,
+        measure: &str,
+        subject: &str,
+        control: Option<&str>,
+    ) -> Option<&ClipRow> {
         self.rows.iter().find(|row| {
             row.part == part
                 && row.measure == measure

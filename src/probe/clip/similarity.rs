@@ -93,10 +93,9 @@ pub fn analogies(
     let mut rows = Vec::new();
     for one in asked(singles) {
         let caption = one.from.caption();
-        let sought: Array1<f64> = &(&embedded.of(&caption)? - &embedded.of(one.minus)?)
-            + &embedded.of(one.plus)?;
-        let own: Vec<usize> =
-            (0..captions.len()).filter(|&i| captions[i] == caption).collect();
+        let sought: Array1<f64> =
+            &(&embedded.of(&caption)? - &embedded.of(one.minus)?) + &embedded.of(one.plus)?;
+        let own: Vec<usize> = (0..captions.len()).filter(|&i| captions[i] == caption).collect();
         let found = nearest(candidates.dot(&sought).view(), &own).ok_or(Undefined::Empty)?;
         let (expected, nearest) = (one.to.caption(), captions[found].clone());
         rows.push(ClipAnalogyRow {

@@ -81,11 +81,7 @@ pub(super) fn explained(
     each: bool,
 ) -> Result<Vec<f64>, Undefined> {
     let rows: Vec<usize> = (0..vectors.nrows()).collect();
-    let folds = if each {
-        Folds::known(rows)?
-    } else {
-        Folds::grouped(&rows, DEFAULT_FOLDS, 0)?
-    };
+    let folds = if each { Folds::known(rows)? } else { Folds::grouped(&rows, DEFAULT_FOLDS, 0)? };
     held_out_explained(features, vectors, (PENALTY, &folds))
 }
 
@@ -206,8 +202,12 @@ pub fn order(
     let mut rows: Vec<ClipRow> = Change::ALL
         .into_iter()
         .filter_map(|change| {
-            let said =
-                Said { part: ORDER, measure: "distance", subject: change.name(), ..Said::default() };
+            let said = Said {
+                part: ORDER,
+                measure: "distance",
+                subject: change.name(),
+                ..Said::default()
+            };
             whose.mean_of(said, &of_change(change))
         })
         .collect();
@@ -228,9 +228,9 @@ pub fn order(
     Ok((rows, all))
 }
 
-/// 1 if the first is larger, ½ if they are the same but for rounding, else 0.
+/// 1 if the first is larger, ½ if they are the same but for the rounding of f32, else 0.
 pub(super) fn more(a: f64, b: f64) -> f64 {
-    const ROUNDING: f64 = 1e-9;
+    const ROUNDING: f64 = 1e-6;
     match a - b {
         difference if difference.abs() <= ROUNDING => 0.5,
         difference if difference > 0.0 => 1.0,

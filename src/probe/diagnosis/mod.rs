@@ -261,11 +261,7 @@ fn matrix(images: &[&Watched], seen: usize) -> Result<Array2<f64>, Undefined> {
 }
 
 /// The probability of failure of each row, by a regression on the other folds.
-fn forecast(
-    features: &Array2<f64>,
-    failed: &[bool],
-    folds: &Folds,
-) -> Result<Vec<f64>, Undefined> {
+fn forecast(features: &Array2<f64>, failed: &[bool], folds: &Folds) -> Result<Vec<f64>, Undefined> {
     let labels: Vec<usize> = failed.iter().map(|&failed| usize::from(failed)).collect();
     let probabilities = Logistic::default().held_out(features.view(), &labels, folds)?;
     Ok(probabilities.index_axis(Axis(1), 1).to_vec())

@@ -37,9 +37,7 @@ impl Pages<'_> {
 
     fn row(&self, category: &str, seen: u32, control: Option<&str>) -> Option<&DiagnosisRow> {
         self.found.rows.iter().find(|row| {
-            row.category == category
-                && row.steps_seen == seen
-                && row.control.as_deref() == control
+            row.category == category && row.steps_seen == seen && row.control.as_deref() == control
         })
     }
 
@@ -120,9 +118,11 @@ impl Pages<'_> {
     /// AUROC against the steps seen.
     fn forecast(&self) -> CurveChart {
         let curve = |category: &str, name: String, control: Option<&str>| {
-            let rows = self.found.rows.iter().filter(|row| {
-                row.category == category && row.control.as_deref() == control
-            });
+            let rows = self
+                .found
+                .rows
+                .iter()
+                .filter(|row| row.category == category && row.control.as_deref() == control);
             let point = |row: &DiagnosisRow| CurvePoint {
                 x: f64::from(row.steps_seen),
                 y: row.auroc,
@@ -154,11 +154,7 @@ impl Pages<'_> {
                 y: row.saved,
                 interval: None,
             };
-            Curve {
-                name: category.to_owned(),
-                points: rows.map(point).collect(),
-                control: false,
-            }
+            Curve { name: category.to_owned(), points: rows.map(point).collect(), control: false }
         };
         CurveChart {
             title: "What stopping early would save".to_owned(),

@@ -179,6 +179,7 @@ impl Scores {
     }
 
     fn ranked(&self, name: &str, what: &str, rows: &[&AttentionScoreRow]) -> Table {
+        let number = |value: Option<f64>| value.map_or(Cell::Missing, Cell::Number);
         let row = |row: &&AttentionScoreRow| {
             let control = beside(&self.places, row, UNTRAINED);
             vec![
@@ -187,7 +188,10 @@ impl Scores {
                 row.timestep.map_or(Cell::Missing, |t| Cell::Text(format!("{t:.0}"))),
                 Cell::Estimate(of_score(row)),
                 control.map_or(Cell::Missing, |row| Cell::Estimate(of_score(row))),
-                row.mass_ratio.map_or(Cell::Missing, Cell::Number),
+                number(row.mass_ratio),
+                number(row.average_precision),
+                number(row.iou_tau),
+                number(row.pointing),
             ]
         };
         Table {
@@ -197,9 +201,19 @@ impl Scores {
                  high by luck.",
                 rows.len()
             ),
-            columns: ["site", "head", "timestep", "AUROC", "random weights", "mass ratio"]
-                .map(str::to_owned)
-                .to_vec(),
+            columns: [
+                "site",
+                "head",
+                "timestep",
+                "AUROC",
+                "random weights",
+                "mass ratio",
+                "average precision",
+                "IoU at 0.4",
+                "pointing",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             rows: rows.iter().take(RANKED).map(row).collect(),
         }
     }
@@ -244,5 +258,6 @@ const METHOD_PROSE: &str = "Scenes were rendered, encoded, noised to each timest
     a scene, and shown to the denoiser once at each with their caption, without guidance. Masks \
     are those of the renderer; no judge is asked. A cell of a map that an object covers in part \
     counts in part inside and in part outside. The control of random weights keeps text encoder \
-    and autoencoder, and draws the denoiser's weights anew for every batch. The tables \
+    and autoencoder, and draws the denoiser's weights anew for each batch that it is shown, \
+    up to ten of all. The tables \
     `attention_scores` and `leakage` in this run's folder hold every number.";
