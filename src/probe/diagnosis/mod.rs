@@ -235,29 +235,41 @@ struct Measured {
 }
 
 /// Of each image the mean of every feature over the steps seen, and its value at the last of them.
-/// Features that not all images have are left out.
+/// A feature that fewer than half of the prompts have is left out; where a prompt does not have it,
+/// the mean of the others stands, which says nothing.
 fn matrix(images: &[&Watched], seen: usize) -> Result<Array2<f64>, Undefined> {
-    let enough = |image: &&&Watched| image.features.len() < seen;
-    if let Some(short) = images.iter().find(enough) {
+    if let Some(short) = images.iter().find(|image| image.features.len() < seen) {
         return Err(Undefined::Length { expected: seen, got: short.features.len() });
     }
-    let known = |feature: &usize| {
-        images.iter().all(|image| image.features[..seen].iter().all(|at| at[*feature].is_finite()))
-    };
-    let kept: Vec<usize> = (0..NAMES.len()).filter(known).collect();
-    if kept.is_empty() {
+    let mut columns: Vec<Vec<f64>> = Vec::new();
+    for feature in 0..NAMES.len() {
+        let of_image = |image: &&Watched| {
+            let steps = &image.features[..seen];
+            let mean = steps.iter().map(|at| at[feature]).sum::<f64>() / seen as f64;
+            (mean, steps[seen - 1][feature])
+        };
+        let (means, last): (Vec<f64>, Vec<f64>) = images.iter().map(of_image).unzip();
+        // After one step the mean is the last value.
+        let both = if seen == 1 { vec![means] } else { vec![means, last] };
+        columns.extend(both.into_iter().filter_map(filled));
+    }
+    if columns.is_empty() {
         return Err(Undefined::NotFinite);
     }
-    let value = |(row, column): (usize, usize)| {
-        let (steps, feature) = (&images[row].features[..seen], kept[column % kept.len()]);
-        match column < kept.len() {
-            true => steps.iter().map(|at| at[feature]).sum::<f64>() / seen as f64,
-            false => steps[seen - 1][feature],
-        }
-    };
-    // After one step the mean is the last value.
-    let columns = if seen == 1 { kept.len() } else { 2 * kept.len() };
-    Ok(Array2::from_shape_fn((images.len(), columns), value))
+    let shape = (columns.len(), images.len());
+    let features = Array2::from_shape_vec(shape, columns.concat()).map_err(|_| Undefined::Empty)?;
+    Ok(features.reversed_axes())
+}
+
+/// The values with the mean of those that are known in place of the others; none if fewer than half
+/// are known.
+fn filled(values: Vec<f64>) -> Option<Vec<f64>> {
+    let known: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    if known.is_empty() || 2 * known.len() < values.len() {
+        return None;
+    }
+    let mean = known.iter().sum::<f64>() / known.len() as f64;
+    Some(values.into_iter().map(|value| if value.is_finite() { value } else { mean }).collect())
 }
 
 /// The probability of failure of each row, by a regression on the other folds.

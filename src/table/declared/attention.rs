@@ -120,7 +120,8 @@ table! {
     /// What the words do in their scenes: `shape`, `colour`, `size` …; null: all words, or the
     /// one of `word`.
     role: Option<String>, "", ANY;
-    /// The word whose maps are scored; null: all words, or those of `role`.
+    /// The word whose maps are scored; null: all words, or those of `role`. At single heads words
+    /// have no controls.
     word: Option<String>, "", ANY;
     /// Where in the model; null: the mean of the maps of all cross-attention layers.
     site: Option<String>, "", ANY;

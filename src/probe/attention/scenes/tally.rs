@@ -293,7 +293,8 @@ impl OneScene<'_> {
                     let Ok(of_map) = map.scores(region, DAAM_THRESHOLD) else { return };
                     let values = numbers(&of_map);
                     let mut whose = vec![Whose::All, Whose::Role(word.role)];
-                    if level.head.is_none() {
+                    // Of single words at single heads there are too many to have controls too.
+                    if level.head.is_none() || control.is_none() {
                         whose.push(Whose::Word(word.text.clone()));
                     }
                     for whose in whose {
