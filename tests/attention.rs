@@ -472,6 +472,7 @@ fn findings_are_plain_sentences() {
 
     let scored = |mean: f64, interval| Some(Scored { mean, interval, images: 4 });
     let finding = |own, images| WordFinding {
+        other_seed: None,
         word: "red".into(),
         object: "red ball".into(),
         own,

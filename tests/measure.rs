@@ -1,12 +1,14 @@
 //! The maths of `denoscope::measure` against PyTorch, scikit-learn and SciPy
-//! (fixtures/goldens/measure.json), against closed forms, and as properties.
+//! (fixtures/goldens/measure.json, scores.json), against closed forms, and as properties.
 
 #![allow(clippy::unwrap_used)]
 
+use denoscope::measure::covered::{Covered, SortedMap};
 use denoscope::measure::localisation::{
     DAAM_THRESHOLD, Localisation, Ranking, intersection_over_map, intersection_over_region, iou,
     mass_ratio, pointing, region_iou,
 };
+use denoscope::measure::segmentation::{run_lengths, runs};
 use denoscope::measure::{Bootstrap, Undefined, daam, image, map, permutation, resize};
 use ndarray::{Array2, Array3, Array4, Axis, array};
 use proptest::prelude::*;
@@ -396,4 +398,37 @@ fn psnr_follows_its_formula() {
     assert!(image::psnr(a.view(), b.view(), 0.0).is_err());
     let broken = a.mapv(|_| f32::NAN);
     assert_eq!(image::psnr(a.view(), broken.view(), 1.0), Err(Undefined::NotFinite));
+}
+
+fn golden_scores() -> Value {
+    serde_json::from_str(include_str!("../fixtures/goldens/scores.json")).unwrap()
+}
+
+#[test]
+fn coarse_maps_on_fine_masks_are_scored_as_by_scikit_learn() {
+    for case in golden_scores()["covered"].as_array().unwrap() {
+        let map = grid(&case["shape"], floats(&case["map"]));
+        let mask = grid(&case["mask_shape"], flags(&case["mask"]));
+        let region = Covered::new(mask.view(), map.dim()).unwrap();
+        let scores = SortedMap::new(map.view()).unwrap().scores(&region, DAAM_THRESHOLD).unwrap();
+        for (got, key) in [
+            (scores.auroc, "auroc"),
+            (scores.average_precision, "average_precision"),
+            (scores.iou.unwrap(), "iou"),
+            (scores.ioa.unwrap(), "ioa"),
+            (scores.best_iou.unwrap(), "best_iou"),
+        ] {
+            assert_close(got, number(&case[key]), 1e-6);
+        }
+    }
+}
+
+#[test]
+fn run_lengths_are_read_as_by_pycocotools() {
+    for case in golden_scores()["runs"].as_array().unwrap() {
+        let mask = grid(&case["shape"], flags(&case["mask"]));
+        let counts = run_lengths(case["text"].as_str().unwrap()).unwrap();
+        let (height, width) = mask.dim();
+        assert_eq!(runs(&counts, [height, width]).unwrap(), mask);
+    }
 }

@@ -1,5 +1,6 @@
 //! `probe failures`: generates images of prompts the world understands, and judges them.
 
+mod diagnosed;
 mod drawn;
 mod given;
 mod suite_args;
@@ -9,8 +10,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::model_args::ModelArgs;
-use super::output::{OutputArgs, bar, note, seed_value};
-use super::run_model::{finish, manifest};
+use super::output::{OutputArgs, bar, line, note, quoted, seed_value};
+use super::run_model::{facts, finish, manifest};
 use crate::figure::encode_png;
 use crate::judge;
 use crate::measure::Proportion;
@@ -18,6 +19,7 @@ use crate::measure::interval::DEFAULT_CONFIDENCE;
 use crate::pipeline::{Request, generate};
 use crate::probe::judgement::{JudgedImage, judgement_rows};
 use crate::probe::outcome::{SuiteIdentity, SuiteImage, outcome_row, world_held_out, world_item};
+use crate::report::Rerun;
 use crate::run::{RunFolder, digest_bytes};
 use crate::sampler::SamplerKind;
 use crate::suite::Job;
@@ -29,6 +31,7 @@ Examples:
   probe failures                              # 50 prompts of every category
   probe failures --category relation --count 200
   probe failures --model runs/shapes --count 500 --format md
+  probe failures --category two-objects --count 300 --diagnose   # can a failure be foretold?
   probe failures --edit \"zero sites=*.cross.out\"   # what is left without reading the prompt
 
 Prompts are drawn from the world with a seed of their own, so that training never saw their
@@ -70,6 +73,8 @@ pub struct Args {
     edits: Vec<String>,
     #[command(flatten)]
     suite: suite_args::SuiteArgs,
+    #[command(flatten)]
+    diagnosis: diagnosed::DiagnoseArgs,
 }
 
 /// One judged image.
@@ -101,17 +106,25 @@ pub fn run(args: Args) -> Result<u8> {
     let spec = toml::to_string_pretty(&spec(&args, &categories))?;
     let folder = RunFolder::create(&args.output.out, "failures", &spec)?;
 
+    let diagnoses = args.diagnosis.diagnose;
+    let mut watching = diagnoses.then(|| diagnosed::Watching::new(&model)).transpose()?;
     let bar = bar(samples.len() as u64, "images");
     let (mut judged, mut rows, mut images) = (Vec::new(), Vec::new(), Vec::new());
     let mut outcomes = Vec::new();
     for batch in samples.chunks(args.batch as usize) {
         let request = request(&args, &model, batch);
         let mut edits = super::edits::edits(&args.edits, &model, &request)?;
-        let made = generate(&model, &request, Some(&mut edits), &mut |_, _| {})?;
+        let made = match &mut watching {
+            Some(watching) => watching.generate(&model, &request, edits)?,
+            None => generate(&model, &request, Some(&mut edits), &mut |_, _| {})?,
+        };
         for (sample, image) in batch.iter().zip(&made.images) {
             let number = judged.len() as u32;
             let expectations = world::parse(&sample.caption)?;
             let verdict = judge::judge(image, &expectations);
+            if let Some(watching) = &mut watching {
+                watching.judged(judged.len(), group(sample), &verdict);
+            }
             let file = format!("images/{number:05}.png");
             let png = encode_png(image)?;
             folder.write(&file, &png)?;
@@ -153,8 +166,18 @@ pub fn run(args: Args) -> Result<u8> {
     write_parquet::<JudgementRow>(&mut frame(rows)?, &folder.path("tables/judgement.parquet")?)?;
     let path = folder.path("tables/judgement_summary.parquet")?;
     write_parquet::<JudgementSummaryRow>(&mut summary, &path)?;
+    let foretold = match watching {
+        Some(watching) => {
+            let rerun = Rerun { command: command(&args, &categories), spec };
+            Some(watching.finish(&folder, &args, (facts(&model, &all, &manifest), rerun))?)
+        }
+        None => None,
+    };
     let at = finish(folder, manifest, &args.model, &model)?;
-    args.output.format.print(&summary)?;
+    match foretold {
+        Some(findings) => findings.iter().try_for_each(|f| line(&f.sentence))?,
+        None => args.output.format.print(&summary)?,
+    }
     note(&format!("images, reasons and tables: {}", at.display()));
     Ok(0)
 }
@@ -175,10 +198,30 @@ fn spec(args: &Args, categories: &[Category]) -> toml::Table {
     put("steps", seed_value(args.steps as u64));
     put("guidance", args.guidance.into());
     put("category", names.into());
+    if args.diagnosis.diagnose {
+        put("diagnose", true.into());
+        put("precision", args.diagnosis.precision.into());
+    }
     if !args.edits.is_empty() {
         put("edit", args.edits.clone().into());
     }
     spec
+}
+
+/// The command line that makes the same run again.
+fn command(args: &Args, categories: &[Category]) -> String {
+    let mut words = format!("probe failures --model {}", quoted(&args.model.model));
+    for category in categories {
+        words += &format!(" --category {}", category.name());
+    }
+    words += &format!(
+        " --count {} --seed {} --steps {} --guidance {} --diagnose --precision {}",
+        args.count, args.seed, args.steps, args.guidance, args.diagnosis.precision
+    );
+    for edit in &args.edits {
+        words += &format!(" --edit {}", quoted(edit));
+    }
+    words
 }
 
 /// Prompts never seen in training: another seed, and cells of the training split.

@@ -47,7 +47,7 @@ pub(super) fn read_image(path: &Path) -> Result<ImageFile> {
     Ok(ImageFile { image: image.to_rgb8(), sha256: digest_bytes(&bytes) })
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let cannot = || format!("{}: cannot be read; name a PNG, JPEG or WebP image", path.display());
     let file = File::open(path).with_context(cannot)?;
     let about = file.metadata().with_context(cannot)?;

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "torch")]
 mod attention;
+#[cfg(feature = "torch")]
+mod clip;
 mod compare;
 mod completions;
 mod doctor;
@@ -88,6 +90,9 @@ enum Command {
     /// Where each word of the prompt looks: maps, scores with controls, a report
     #[cfg(feature = "torch")]
     Attention(attention::Args),
+    /// The embedding space: analogies, sums, word order, layers, images, and paths through it
+    #[cfg(feature = "torch")]
+    Clip(clip::Args),
     /// Record any sites of a run: statistics, changes, guidance, or whole tensors
     #[cfg(feature = "torch")]
     Trace(trace::Args),
@@ -152,6 +157,8 @@ impl Cli {
             Command::Generate(args) => generate::run(args),
             #[cfg(feature = "torch")]
             Command::Attention(args) => attention::run(args),
+            #[cfg(feature = "torch")]
+            Command::Clip(args) => clip::run(args),
             #[cfg(feature = "torch")]
             Command::Trace(args) => trace::run(args),
             #[cfg(feature = "torch")]

@@ -9,7 +9,7 @@
 use ndarray::{Array2, ArrayView2};
 
 use super::Undefined;
-use super::map::same_shape;
+use super::map::{is_constant, same_shape, stretch};
 use super::resize::coverage;
 
 /// A mask at the resolution of a map.
@@ -34,7 +34,7 @@ impl Covered {
         if mask.iter().all(|&inside| inside) {
             return Err(Undefined::FullRegion);
         }
-        let shares = coverage(mask, shape)?;
+        let shares = coverage(mask, shape)?.as_standard_layout().into_owned();
         let inside = shares.iter().copied().map(f64::from).sum();
         Ok(Self { shares, inside })
     }
@@ -71,21 +71,50 @@ impl SortedMap {
         Ok(Self { shape: map.dim(), cells, mass })
     }
 
-    /// Probability that a place inside the mask has a larger value than one outside, ties counted
-    /// half; 0.5 for a constant map.
+    /// All scores on a mask in one pass; `threshold` in [0, 1) is for IoU and IoA.
     ///
     /// # Errors
-    /// [`Undefined::Shape`].
-    pub fn auroc(&self, region: &Covered) -> Result<f64, Undefined> {
+    /// [`Undefined::Shape`], and [`Undefined::Parameter`] for a threshold out of range.
+    pub fn scores(&self, region: &Covered, threshold: f64) -> Result<Scores, Undefined> {
         let shares = self.shares(region)?;
-        let (mut above, mut wins) = (0.0, 0.0);
-        for group in self.cells.chunk_by(|a, b| a.1 == b.1) {
-            let inside: f64 = group.iter().map(|cell| shares(cell.0)).sum();
-            wins += (group.len() as f64 - inside) * (above + 0.5 * inside);
-            above += inside;
+        if !(0.0..1.0).contains(&threshold) {
+            let (name, allowed) = ("the threshold", "at least 0 and below 1");
+            return Err(Undefined::Parameter { name, got: threshold, allowed });
         }
-        let outside = self.cells.len() as f64 - region.inside;
-        Ok(wins / (region.inside * outside))
+        let (high, low) = match (self.cells.first(), self.cells.last()) {
+            (Some(first), Some(last)) => (first.1, last.1),
+            _ => return Err(Undefined::Empty),
+        };
+        let constant = is_constant(low, high);
+        let mut scores = Scores::default();
+        // Of the cells so far: how many, and how much of them the mask covers.
+        let (mut above, mut both) = (0.0, 0.0);
+        let (mut wins, mut precision) = (0.0, 0.0);
+        for group in self.cells.chunk_by(|a, b| a.1 == b.1) {
+            let count = group.len() as f64;
+            let inside: f64 = group.iter().map(|cell| f64::from(shares[cell.0 as usize])).sum();
+            if above == 0.0 {
+                scores.pointing = inside / count;
+            }
+            wins += (count - inside) * (both + 0.5 * inside);
+            above += count;
+            both += inside;
+            precision += inside * both / above;
+            let value = group[0].1;
+            if constant || value <= low {
+                continue;
+            }
+            let iou = both / (above + region.inside - both);
+            scores.best_iou = Some(scores.best_iou.map_or(iou, |best: f64| best.max(iou)));
+            if f64::from(stretch(value, low, high)) > threshold {
+                scores.iou = Some(iou);
+                scores.ioa = Some(both / above);
+            }
+        }
+        scores.auroc = wins / (region.inside * (above - region.inside));
+        scores.average_precision = precision / region.inside;
+        scores.mass_ratio = self.mass_ratio(region).ok();
+        Ok(scores)
     }
 
     /// The mask's share of the map's mass over its share of the area; 1 is chance.
@@ -97,17 +126,38 @@ impl SortedMap {
         if self.mass <= 0.0 {
             return Err(Undefined::ZeroMass);
         }
-        let inside: f64 = self.cells.iter().map(|&(at, value)| shares(at) * f64::from(value)).sum();
+        let of_cell = |&(at, value): &(u32, f32)| f64::from(shares[at as usize] * value);
+        let inside: f64 = self.cells.iter().map(of_cell).sum();
         Ok(inside / self.mass * self.cells.len() as f64 / region.inside)
     }
 
-    /// The share of each cell that the region covers.
-    fn shares<'a>(&self, region: &'a Covered) -> Result<impl Fn(u32) -> f64 + 'a, Undefined> {
+    /// The share of each cell that the region covers, in row-major order.
+    fn shares<'a>(&self, region: &'a Covered) -> Result<&'a [f32], Undefined> {
         same_shape(self.shape, region.shares.dim())?;
-        let columns = self.shape.1 as u32;
-        let cell = move |at: u32| [(at / columns) as usize, (at % columns) as usize];
-        Ok(move |at: u32| f64::from(region.shares[cell(at)]))
+        region.shares.as_slice().ok_or(Undefined::Empty)
     }
+}
+
+/// How a map lies on a mask. What a constant map does not have is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Scores {
+    /// Probability that a place inside the mask has a larger value than one outside, ties counted
+    /// half; 0.5 for a constant map.
+    pub auroc: f64,
+    /// Average precision of the values as a score for places inside; the mask's share of the image
+    /// for a constant map.
+    pub average_precision: f64,
+    /// Intersection over union with the cells above the threshold of the stretched map.
+    pub iou: Option<f64>,
+    /// The same at the threshold that suits best: an upper bound.
+    pub best_iou: Option<f64>,
+    /// Intersection over the area of those cells: how much of what is attended to is the object.
+    pub ioa: Option<f64>,
+    /// See [`SortedMap::mass_ratio`]; `None` for a map of zeros.
+    pub mass_ratio: Option<f64>,
+    /// The pointing game: the covered share of the cells with the largest value, 1 where the peak
+    /// lies inside.
+    pub pointing: f64,
 }
 
 #[cfg(test)]
@@ -118,7 +168,9 @@ mod tests {
 
     use super::{Covered, SortedMap};
     use crate::measure::Undefined;
-    use crate::measure::localisation::{Ranking, mass_ratio};
+    use crate::measure::localisation::{
+        DAAM_THRESHOLD, Ranking, intersection_over_map, iou, mass_ratio,
+    };
 
     #[test]
     fn scores_are_those_of_the_map_in_the_masks_resolution() {
@@ -130,10 +182,21 @@ mod tests {
             let fine = Array2::from_shape_fn((16, 32), |(row, column)| map[[row / 4, column / 4]]);
             let (sorted, region) =
                 (SortedMap::new(map.view()).unwrap(), Covered::new(mask.view(), (4, 8)).unwrap());
-            let auroc = Ranking::new(fine.view(), mask.view()).unwrap().auroc().unwrap();
-            assert!((sorted.auroc(&region).unwrap() - auroc).abs() < 1e-6);
-            let ratio = mass_ratio(fine.view(), mask.view()).unwrap();
-            assert!((sorted.mass_ratio(&region).unwrap() - ratio).abs() < 1e-5);
+            let ranking = Ranking::new(fine.view(), mask.view()).unwrap();
+            let of = |score: fn(_, _, _) -> Result<f64, Undefined>| {
+                score(fine.view(), mask.view(), DAAM_THRESHOLD).unwrap()
+            };
+            let scores = sorted.scores(&region, DAAM_THRESHOLD).unwrap();
+            for (got, expected) in [
+                (scores.auroc, ranking.auroc().unwrap()),
+                (scores.average_precision, ranking.average_precision()),
+                (scores.best_iou.unwrap(), ranking.best_iou().unwrap().iou),
+                (scores.iou.unwrap(), of(iou)),
+                (scores.ioa.unwrap(), of(intersection_over_map)),
+                (scores.mass_ratio.unwrap(), mass_ratio(fine.view(), mask.view()).unwrap()),
+            ] {
+                assert!((got - expected).abs() < 1e-5, "{scores:?}: {got} is not {expected}");
+            }
         }
     }
 
@@ -149,9 +212,13 @@ mod tests {
         let of = |value: f32| SortedMap::new(Array2::from_elem((2, 2), value).view());
         assert_eq!(of(f32::NAN).unwrap_err(), Undefined::NotFinite);
         assert_eq!(of(-1.0).unwrap_err(), Undefined::Negative);
-        assert_eq!(of(1.0).unwrap().auroc(&region), Ok(0.5));
+        let constant = of(1.0).unwrap().scores(&region, DAAM_THRESHOLD).unwrap();
+        assert_eq!((constant.auroc, constant.iou, constant.best_iou), (0.5, None, None));
+        // A sixteenth of the image is covered.
+        assert_eq!((constant.average_precision, constant.pointing), (0.0625, 0.0625));
         assert_eq!(of(0.0).unwrap().mass_ratio(&region), Err(Undefined::ZeroMass));
         let other = SortedMap::new(Array2::from_elem((2, 3), 1.0).view()).unwrap();
-        assert!(matches!(other.auroc(&region), Err(Undefined::Shape { .. })));
+        assert!(matches!(other.scores(&region, 0.4), Err(Undefined::Shape { .. })));
+        assert!(of(1.0).unwrap().scores(&region, 1.0).is_err());
     }
 }

@@ -31,6 +31,8 @@ pub struct Localisation {
     pub iou: Result<f64, Undefined>,
     /// See [`Ranking::best_iou`].
     pub best_iou: Result<BestIou, Undefined>,
+    /// See [`intersection_over_map`], at the same threshold.
+    pub ioa: Result<f64, Undefined>,
     /// See [`mass_ratio`].
     pub mass_ratio: Result<f64, Undefined>,
     /// See [`pointing`].
@@ -54,6 +56,7 @@ impl Localisation {
             average_precision: Ok(ranking.average_precision()),
             iou: iou(map, region, threshold),
             best_iou: ranking.best_iou(),
+            ioa: intersection_over_map(map, region, threshold),
             mass_ratio: mass_ratio(map, region),
             pointing: pointing(map, region),
         })

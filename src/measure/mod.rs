@@ -7,11 +7,15 @@
 //! | [`daam`] | many maps (steps, layers, heads) as one map per token |
 //! | [`localisation`] | whether a map lies on a region: AUROC, precision, IoU, pointing … |
 //! | [`covered`] | the same for a coarse map on a fine mask, without resizing |
+//! | [`embedding`] | vectors: which is nearest, how much is a sum of parts |
+//! | [`linear`] | what ridge or logistic regression reads out of activations, held out |
 //! | [`interval`] | a mean or a rate with its interval |
 //! | [`bootstrap`] | intervals by resampling prompts, with a seed |
 //! | [`paired`] | whether yes-or-no outcomes changed between two runs, and by how much |
 //! | [`multiplicity`] | p-values of several tests at once |
 //! | [`permutation`] | controls and exact-by-resampling p-values |
+//! | [`segmentation`] | regions from polygons and run lengths |
+//! | [`stopping`] | how well scores foretell failures, and what stopping early saves |
 //! | [`image`](mod@image) | how far two images are apart |
 //!
 //! Maps are row-major `[height, width]` arrays of `f32`; results are `f64`. A number that does
@@ -21,9 +25,11 @@
 pub mod bootstrap;
 pub mod covered;
 pub mod daam;
+pub mod embedding;
 mod error;
 pub mod image;
 pub mod interval;
+pub mod linear;
 pub mod localisation;
 pub mod map;
 pub mod multiplicity;
@@ -31,6 +37,8 @@ pub mod paired;
 pub mod permutation;
 pub mod record;
 pub mod resize;
+pub mod segmentation;
+pub mod stopping;
 
 pub use bootstrap::Bootstrap;
 pub use error::Undefined;

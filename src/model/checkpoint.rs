@@ -206,6 +206,22 @@ impl DiffusionModel {
         Ok(unet)
     }
 
+    /// A text encoder of this model's architecture that has learned nothing, as
+    /// [`Self::untrained_denoiser`].
+    ///
+    /// # Errors
+    /// A config that cannot be read, weights that libtorch cannot make.
+    pub fn untrained_text_encoder(&self) -> Result<TextEncoder, ModelError> {
+        let placement = self.placement;
+        let _no_grad = tch::no_grad_guard();
+        let config = Configs::read(&self.files)?.text;
+        let sites = RefCell::new(self.sites.clone());
+        let store = Store::untrained(placement.kind, placement.device);
+        let text = TextEncoder::new(&store.root(&sites).at("", "text"), &config);
+        store.finish()?;
+        Ok(text)
+    }
+
     /// Size and digest of each weight file. Reads all of them.
     pub fn digests(&self) -> Vec<WeightDigest> {
         let digest = |file: &WeightFile| WeightDigest {
@@ -232,7 +248,7 @@ fn map_of_latents(channels: i64) -> Vec<Axis> {
 }
 
 /// A tokenizer whose ids and length the text encoder has places for.
-fn matching_tokenizer(
+pub(super) fn matching_tokenizer(
     files: &ModelFiles,
     part: &str,
     config: &ClipTextConfig,

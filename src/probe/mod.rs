@@ -2,7 +2,9 @@
 //! captured into tables, findings, figures and reports, and needs no libtorch.
 
 pub mod attention;
+pub mod clip;
 pub mod compare;
+pub mod diagnosis;
 pub mod judgement;
 pub mod outcome;
 pub mod patch;

@@ -153,6 +153,52 @@ fn masked_words_are_scored_on_a_real_image() {
     probe_in(&folder, &["validate", run.join("spec.toml").to_str().unwrap()]).assert().success();
 }
 
+#[test]
+fn masks_may_come_from_a_coco_file() {
+    let folder = pictures();
+    // The left half as a polygon, the lower right quarter as a box, and what the prompt has not.
+    let coco = r#"{"images": [{"id": 1, "file_name": "image.png", "width": 10, "height": 8}],
+        "categories": [{"id": 1, "name": "Red ball"}, {"id": 2, "name": "cube"}, {"id": 3, "name": "dog"}],
+        "annotations": [
+            {"image_id": 1, "category_id": 1, "segmentation": [[0, 0, 5, 0, 5, 8, 0, 8]]},
+            {"image_id": 1, "category_id": 2, "bbox": [5, 4, 5, 4]},
+            {"image_id": 1, "category_id": 3, "bbox": [0, 0, 1, 1]}]}"#;
+    fs::write(folder.path().join("masks.json"), coco).unwrap();
+    let extra = [
+        "--image",
+        "image.png",
+        "--at-steps",
+        "300",
+        "--count",
+        "2",
+        "--format",
+        "json",
+        "--masks",
+        "masks.json",
+    ];
+    let rows = json(&mut probe_in(&folder, &words("attention", &extra)));
+    let named: std::collections::BTreeSet<(&str, &str)> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["word"].as_str().unwrap(), row["object"].as_str().unwrap()))
+        .collect();
+    let expected = [("ball", "red ball"), ("cube", "cube"), ("red", "red ball")];
+    assert_eq!(named.into_iter().collect::<Vec<_>>(), expected);
+    fs::write(
+        folder.path().join("masks.json"),
+        coco.replace("Red ball", "cat").replace("cube", "cow"),
+    )
+    .unwrap();
+    let failed = probe_in(&folder, &words("attention", &extra)).assert().code(2);
+    let message = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+    assert!(message.contains("cat, cow, dog") && message.contains("red, ball"), "{message}");
+    fs::write(folder.path().join("masks.json"), "{}").unwrap();
+    let failed = probe_in(&folder, &words("attention", &extra)).assert().code(2);
+    let message = String::from_utf8(failed.get_output().stderr.clone()).unwrap();
+    assert!(message.contains("COCO JSON"), "{message}");
+}
+
 /// Fails in a folder with the pictures, and writes nothing.
 fn refused(command: &str, extra: &[&str], says: &[&str]) {
     let folder = pictures();

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod checkpoints;
+mod clip;
 mod commands;
 mod edits;
 mod images;

@@ -2,10 +2,12 @@
 
 mod scenes;
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 
 use crate::cli::image_args::{ImageArgs, inversion_sentence, write_source};
-use crate::cli::masks::{WordMask, given_regions};
+use crate::cli::masks::{GivenMask, Shown, given_regions};
 use crate::cli::model_args::ModelArgs;
 use crate::cli::output::{Format, OutputArgs, bar, line, note};
 use crate::cli::run_model::{
@@ -71,10 +73,11 @@ pub struct Args {
     #[arg(long, value_name = "LIST", conflicts_with_all = ["strength", "invert"], help_heading = "Image")]
     at_steps: Option<String>,
     /// Where the object of a word is: an image, white on black, resized as --image is; repeat
-    /// for other words, or give several at once, as 'red ball=ball.png'. Only these words are
-    /// scored then, and the judge is not asked
-    #[arg(long = "mask", value_name = "WORD=FILE", requires = "image", help_heading = "Image", value_parser = WordMask::parse)]
-    masks: Vec<WordMask>,
+    /// for other words, or give several at once, as 'red ball=ball.png'. Or a COCO file, as
+    /// masks.json, whose categories are words of the prompt. Only these words are scored then, and
+    /// the judge is not asked
+    #[arg(long = "mask", visible_alias = "masks", value_name = "WORD=FILE|FILE.json", requires = "image", help_heading = "Image", value_parser = GivenMask::parse)]
+    masks: Vec<GivenMask>,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -97,7 +100,7 @@ impl Args {
             spec.insert("at_steps".into(), list.clone().into());
         }
         if !self.masks.is_empty() {
-            let masks: Vec<String> = self.masks.iter().map(WordMask::to_string).collect();
+            let masks: Vec<String> = self.masks.iter().map(GivenMask::to_string).collect();
             spec.insert("mask".into(), masks.into());
         }
         Ok(toml::to_string_pretty(&spec)?)
@@ -141,7 +144,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     if let Some(file) = file {
         request.image = Some(args.image.to_look_at(file, args.at_steps.as_deref(), &model)?);
     }
-    let asked = asked.with_masks(&args.masks, &model, &request)?;
+    let asked = asked.with_masks(&args, &model, &request)?;
     warn_of_cut_words(&model, &request)?;
     let mut manifest = manifest("attention", &args.model, &model, &request);
     manifest.schemas = crate::table::versions();
@@ -248,18 +251,18 @@ impl Asked {
     }
 
     /// Masks take the place of the judge.
-    fn with_masks(
-        self,
-        masks: &[WordMask],
-        model: &DiffusionModel,
-        request: &Request,
-    ) -> Result<Self> {
-        if masks.is_empty() {
+    fn with_masks(self, args: &Args, model: &DiffusionModel, request: &Request) -> Result<Self> {
+        if args.masks.is_empty() {
             return Ok(self);
         }
         let tokens = request.encode(model, &request.prompts[0])?;
         let words: Vec<&str> = tokens.words.iter().flatten().map(String::as_str).collect();
-        let given = given_regions(masks, &words, [request.width, request.height])?;
+        let shown = Shown {
+            prompt: &words,
+            image: args.image.image.as_deref().unwrap_or(Path::new("")),
+            size: [request.width, request.height],
+        };
+        let given = given_regions(&args.masks, &shown)?;
         Ok(Self { expectations: None, given })
     }
 }
@@ -336,7 +339,8 @@ fn judged(
     request.seeds.iter().zip(&made.images).map(judge).collect()
 }
 
-fn prompt_tokens(tokens: &Tokens) -> Vec<PromptToken> {
+/// The tokens of a prompt, without libtorch.
+pub(in crate::cli) fn prompt_tokens(tokens: &Tokens) -> Vec<PromptToken> {
     (0..tokens.ids.len())
         .map(|i| PromptToken {
             id: tokens.ids[i],

@@ -22,6 +22,7 @@ use crate::measure::record::AttentionRecord;
 use crate::world::{Expectations, Role};
 
 pub use maps::{Detail, Level, WordMaps};
+pub use scenes::mean_map;
 
 /// A word of the prompt and the tokens it became.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,7 +201,7 @@ pub fn object_words_of(
 }
 
 /// Positions of the tokens that overlap a byte range of the prompt.
-fn positions_of(tokens: &[PromptToken], start: usize, end: usize) -> Vec<usize> {
+pub(crate) fn positions_of(tokens: &[PromptToken], start: usize, end: usize) -> Vec<usize> {
     let overlaps = |t: &PromptToken| t.word.is_some() && t.span.0 < end && t.span.1 > start;
     let tokens = tokens.iter().enumerate();
     tokens.filter(|(_, t)| overlaps(t)).map(|(position, _)| position).collect()

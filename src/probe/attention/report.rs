@@ -37,6 +37,8 @@ pub struct WordFinding {
     pub own: Option<Scored>,
     /// Mean AUROC of the other objects' words on this object; `None` if there is none.
     pub control: Option<Scored>,
+    /// The same word's map in the image of another seed, on this image's object.
+    pub other_seed: Option<Scored>,
     /// Images of the run.
     pub images: usize,
 }
@@ -58,6 +60,9 @@ impl WordFinding {
         let mut text = format!("`{word}` {verb} the {object}: AUROC {}", number(own));
         if let Some(control) = &self.control {
             text.push_str(&format!("; control {:.2}", control.mean));
+        }
+        if let Some(other) = &self.other_seed {
+            text.push_str(&format!("; another seed's map {:.2}", other.mean));
         }
         if own.images < *images {
             text.push_str(&format!("; {} of {images} images show it", own.images));
@@ -95,14 +100,20 @@ pub fn findings(run: &AttentionRun, rows: &[AlignmentRow]) -> Vec<WordFinding> {
         rows.iter().filter(|r| r.site.is_none() && r.step.is_none()).collect();
     let finding = |word: &ObjectWord| {
         let object = run.object_name(word.phrase);
-        let of_word = |control: bool| {
+        let of_word = |control: Option<&str>| {
             let rows = whole.iter().copied().filter(|r| {
-                r.word == word.text && r.object == object && r.control.is_some() == control
+                r.word == word.text && r.object == object && r.control.as_deref() == control
             });
             mean_auroc(rows)
         };
-        let (own, control) = (of_word(false), of_word(true));
-        WordFinding { word: word.text.clone(), object, own, control, images: run.images.len() }
+        WordFinding {
+            word: word.text.clone(),
+            own: of_word(None),
+            control: of_word(Some(PERMUTED_WORDS)),
+            other_seed: of_word(Some(OTHER_IMAGES)),
+            object,
+            images: run.images.len(),
+        }
     };
     run.object_words().iter().map(finding).collect()
 }
@@ -271,7 +282,8 @@ fn regions_from(run: &AttentionRun) -> String {
 const FINDINGS_PROSE: &str = "AUROC is the probability that a pixel of the object has more of \
     the word's attention than a pixel outside it: 1 is perfect, 0.5 is chance. The control is \
     the same score for the words of the prompt's other objects, which should not know this one; \
-    well below 0.5, they avoid it.";
+    well below 0.5, they avoid it. Another seed's map of the same word knows only where such objects \
+    usually are.";
 
 fn when_and_where(
     run: &AttentionRun,

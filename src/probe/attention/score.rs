@@ -35,7 +35,8 @@ pub fn score(run: &AttentionRun, detail: Detail) -> Result<Vec<AlignmentRow>, Un
     Ok(per_image.concat())
 }
 
-/// Name of the control over many images: a word's map scored on an object of another image.
+/// Name of the control: another image's map scored on this image's object. Of one prompt that is the
+/// same word in the image of another seed; of many prompts any word.
 pub const OTHER_IMAGES: &str = "other-images";
 
 /// A word's map and its object's region in one image.
@@ -83,6 +84,7 @@ pub fn across_images(images: &[Vec<Placed>]) -> Vec<AlignmentRow> {
                 average_precision: number(|s| s.average_precision.as_ref().ok().copied()),
                 iou_tau: number(|s| s.iou.as_ref().ok().copied()),
                 iou_best: number(|s| s.best_iou.as_ref().ok().map(|b| b.iou)),
+                ioa: number(|s| s.ioa.as_ref().ok().copied()),
                 mass_ratio: number(|s| s.mass_ratio.as_ref().ok().copied()),
                 pointing: scores.as_ref().and_then(|s| s.pointing.as_ref().ok().copied()),
                 ..own.row.clone()
@@ -99,11 +101,22 @@ fn score_image(
     detail: Detail,
 ) -> Result<Vec<AlignmentRow>, Undefined> {
     let (width, height) = run.images[sample].image.dimensions();
-    let maps = WordMaps::new(run, sample, (height as usize, width as usize), detail)?;
+    let shape = (height as usize, width as usize);
+    let maps = WordMaps::new(run, sample, shape, detail)?;
     let levels: Vec<Level> = maps.levels().collect();
+    let other_seed = (sample + (run.images.len() / 2).max(1)) % run.images.len();
+    let of_other = match other_seed == sample {
+        true => None,
+        false => Some(WordMaps::new(run, other_seed, shape, Detail::Whole)?),
+    };
     let mut rows = Vec::new();
     for word in words {
         let Some(region) = run.region(sample, word.phrase) else { continue };
+        if let Some(maps) = &of_other {
+            let map = maps.word(Level::Whole, &word.positions)?;
+            let control = Some(OTHER_IMAGES.to_owned());
+            rows.push(row(run, (sample, word), Level::Whole, control, (&map, &region)));
+        }
         let others = words.iter().filter(|other| other.phrase != word.phrase);
         let others: Vec<&ObjectWord> = others.collect();
         for &level in &levels {
@@ -148,6 +161,7 @@ fn row(
         average_precision: number(|s| s.average_precision.as_ref().ok().copied()),
         iou_tau: number(|s| s.iou.as_ref().ok().copied()),
         iou_best: number(|s| s.best_iou.as_ref().ok().map(|b| b.iou)),
+        ioa: number(|s| s.ioa.as_ref().ok().copied()),
         mass_ratio: number(|s| s.mass_ratio.as_ref().ok().copied()),
         pointing: scores.as_ref().and_then(|s| s.pointing.as_ref().ok().copied()),
     }

@@ -53,7 +53,7 @@ table! {
 
 table! {
     /// Whether one word's attention map lies on its object.
-    AlignmentRow, "alignment", version 1;
+    AlignmentRow, "alignment", version 2;
     /// Name of the run folder.
     run: String, "", ANY;
     /// Which image of the run, from 0.
@@ -73,7 +73,9 @@ table! {
     step: Option<u32>, "", ANY;
     /// Where the step lies in the training schedule; null: all steps together.
     timestep: Option<f64>, "training step", NOT_NEGATIVE;
-    /// Null for the measurement itself; for a control its name, such as `permuted-words`.
+    /// Null for the measurement itself; `permuted-words`: the map of another object's word;
+    /// `other-images`: the map of the same word in the image of another seed, or on an object of
+    /// another prompt's image.
     control: Option<String>, "", ANY;
     /// Probability that a cell of the object has more attention than a cell outside, ties half;
     /// 0.5 is chance. Null when the object is absent or covers the image.
@@ -86,6 +88,9 @@ table! {
     iou_tau: Option<f64>, "", UNIT;
     /// Intersection over union at the threshold that suits this object best: an upper bound.
     iou_best: Option<f64>, "", UNIT;
+    /// Intersection over the area of the map above 0.4 of its range: how much of what is attended to
+    /// is the object; null when the map is constant.
+    ioa: Option<f64>, "", UNIT;
     /// The object's share of the map's mass over its share of the area; 1 is chance.
     mass_ratio: Option<f64>, "", NOT_NEGATIVE;
     /// Whether the map's peak lies on the object; null when peaks on both sides are equal.
@@ -109,13 +114,14 @@ table! {
 
 table! {
     /// How well the words of many scenes look at their objects, at one place of the model.
-    AttentionScoreRow, "attention_scores", version 1;
+    AttentionScoreRow, "attention_scores", version 2;
     /// Name of the run folder.
     run: String, "", ANY;
     /// What the words do in their scenes: `shape`, `colour`, `size` …; null: all words, or the
     /// one of `word`.
     role: Option<String>, "", ANY;
-    /// The word whose maps are scored; null: all words, or those of `role`.
+    /// The word whose maps are scored; null: all words, or those of `role`. At single heads words
+    /// have no controls.
     word: Option<String>, "", ANY;
     /// Where in the model; null: the mean of the maps of all cross-attention layers.
     site: Option<String>, "", ANY;
@@ -129,13 +135,28 @@ table! {
     /// Mean over scenes of the probability that a place on the object has more attention than one
     /// outside, ties half; 0.5 is chance.
     auroc: f64, "", UNIT;
-    /// Lower end of its 95 % bootstrap interval; null for a single unit.
+    /// Lower end of its 95 % interval: bootstrap over units, Student's t of 50 and more; null for a
+    /// single unit.
     auroc_low: Option<f64>, "", UNIT;
     /// Upper end.
     auroc_high: Option<f64>, "", UNIT;
     /// Mean over scenes of the object's share of the map's mass over its share of the area; 1 is
     /// chance; null when no map has mass.
     mass_ratio: Option<f64>, "", NOT_NEGATIVE;
+    /// Mean over scenes of the average precision of the map as a score for places on the object;
+    /// chance is the object's share of the image.
+    average_precision: Option<f64>, "", UNIT;
+    /// Mean intersection over union with the map above 0.4 of its range, as DAAM reports it; null
+    /// when all maps are constant.
+    iou_tau: Option<f64>, "", UNIT;
+    /// The same at the threshold that suits each object best: an upper bound.
+    iou_best: Option<f64>, "", UNIT;
+    /// Mean intersection over the area of the map above 0.4 of its range: how much of what is
+    /// attended to is the object.
+    ioa: Option<f64>, "", UNIT;
+    /// How often the map's peak lies on the object; a peak cell that it covers in part counts in
+    /// part.
+    pointing: Option<f64>, "share", UNIT;
     /// How many the interval is over: scenes, and for `untrained` draws of random weights.
     units: u32, "", FROM_ONE;
 }
@@ -162,8 +183,8 @@ table! {
     control: Option<String>, "", ANY;
     /// The region's share of the word's mass over its share of the area: 1 is chance.
     mass_ratio: f64, "", NOT_NEGATIVE;
-    /// Lower end of its 95 % interval: bootstrap over scenes, or Student's t over the images of
-    /// one prompt; null for a single unit.
+    /// Lower end of its 95 % interval: bootstrap over scenes, or Student's t of 50 scenes and more
+    /// and over the images of one prompt; null for a single unit.
     mass_low: Option<f64>, "", ANY;
     /// Upper end.
     mass_high: Option<f64>, "", ANY;

@@ -7,7 +7,9 @@ use super::error::nearest;
 use super::{TableDeclaration, TableError, ValueRange};
 
 mod attention;
+mod clip;
 mod comparison;
+mod diagnosis;
 mod judgement;
 mod outcome;
 mod runs;
@@ -15,7 +17,9 @@ mod suite;
 mod tracing;
 
 pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow};
+pub use clip::{ClipAnalogyRow, ClipOrderRow, ClipPathRow, ClipRow, ClipSimilarityRow};
 pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
+pub use diagnosis::{DiagnosisFeatureRow, DiagnosisRow, EarlyStopRow};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
 pub use outcome::OutcomeRow;
 pub use runs::{
@@ -39,7 +43,9 @@ const COSINE: ValueRange = ValueRange::COSINE;
 static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
     [
         attention::TABLES,
+        clip::TABLES,
         comparison::TABLES,
+        diagnosis::TABLES,
         judgement::TABLES,
         outcome::TABLES,
         runs::TABLES,

@@ -1,6 +1,6 @@
 //! The maps of one word in one image: each head at each step, and their means.
 
-use ndarray::{Array2, ArrayView3, Axis, s};
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis, s};
 
 use crate::measure::record::WordLayer;
 use crate::measure::{Undefined, daam};
@@ -23,6 +23,42 @@ fn finest(layers: &[WordLayer]) -> Option<(usize, usize)> {
     maps.map(|maps| (maps.dim().3, maps.dim().4)).max()
 }
 
+/// Heads of all sites together.
+fn heads_of(layers: &[WordLayer], step: usize) -> Result<usize, Undefined> {
+    let of_site = |layer: &WordLayer| layer.per_step.get(step).map(|maps| maps.dim().2);
+    layers.iter().map(of_site).sum::<Option<usize>>().ok_or(Undefined::Empty)
+}
+
+/// Adds a site's mean over heads to the mean over sites, in which it has this share.
+fn add_site(
+    whole: &mut Array2<f32>,
+    mean: ArrayView2<'_, f32>,
+    share: f32,
+) -> Result<(), Undefined> {
+    *whole += &(daam::clamped_bicubic(mean, whole.dim())? * share);
+    Ok(())
+}
+
+/// The map of word `word` of image `image` at one step: the mean over sites, at the size of the
+/// finest, in which each counts by its heads.
+///
+/// # Errors
+/// [`Undefined::Empty`] for a record without maps at this step.
+pub fn mean_map(
+    layers: &[WordLayer],
+    (image, word): (usize, usize),
+    step: usize,
+) -> Result<Array2<f32>, Undefined> {
+    let mut whole = Array2::zeros(finest(layers).ok_or(Undefined::Empty)?);
+    let heads = heads_of(layers, step)? as f32;
+    for layer in layers {
+        let maps = layer.per_step[step].slice(s![image, word, .., .., ..]);
+        let mean = maps.mean_axis(Axis(0)).ok_or(Undefined::Empty)?;
+        add_site(&mut whole, mean.view(), maps.dim().0 as f32 / heads)?;
+    }
+    Ok(whole)
+}
+
 /// All maps of a word.
 ///
 /// # Errors
@@ -35,7 +71,7 @@ pub(super) fn maps_of_word(
 ) -> Result<Vec<(Level, Array2<f32>)>, Undefined> {
     let shape = finest(layers).ok_or(Undefined::Empty)?;
     let steps = layers[0].per_step.len();
-    let heads: usize = layers.iter().map(|layer| layer.per_step[0].dim().2).sum();
+    let heads = heads_of(layers, 0)?;
     let mut all = Vec::new();
     let mut whole = vec![Array2::<f32>::zeros(shape); steps];
     for (site, layer) in layers.iter().enumerate() {
@@ -52,8 +88,7 @@ pub(super) fn maps_of_word(
             let at = Level { site: Some(site), head: None, step };
             let mean = maps.mean_axis(Axis(0)).ok_or(Undefined::Empty)?;
             if let Some(step) = step {
-                let share = maps.dim().0 as f32 / heads as f32;
-                whole[step] += &(daam::clamped_bicubic(mean.view(), shape)? * share);
+                add_site(&mut whole[step], mean.view(), maps.dim().0 as f32 / heads as f32)?;
             }
             all.push((at, mean));
             let of_head = maps.outer_iter().enumerate();

@@ -17,7 +17,7 @@ use ndarray::Array2;
 use super::{PromptToken, object_words_of, score::role_name};
 use crate::world::{Expectations, Sample, masks, parse};
 
-pub use levels::Level;
+pub use levels::{Level, mean_map};
 use tally::ADJECTIVE;
 pub(super) use tally::binds;
 pub use tally::{Tally, Weights};

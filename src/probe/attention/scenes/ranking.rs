@@ -1,7 +1,7 @@
 //! Which sites, heads and timesteps carry it.
 
 use super::levels::Level;
-use super::tally::{Tally, bootstrapped};
+use super::tally::{Tally, with_interval};
 use crate::measure::Estimate;
 use crate::table::AttentionScoreRow;
 
@@ -51,7 +51,7 @@ pub fn beside<'a>(
 pub struct Best {
     /// Where.
     pub level: Level,
-    /// Mean AUROC of the scenes it was not chosen on, with its bootstrap interval.
+    /// Mean AUROC of the scenes it was not chosen on, with its 95 % interval.
     pub measured: Estimate,
     /// Among how many places it was chosen.
     pub among: usize,
@@ -80,5 +80,5 @@ pub fn best(tally: &Tally, wanted: impl Fn(&Level) -> bool) -> Option<Best> {
         }
     }
     let (_, level, odd) = chosen?;
-    Some(Best { level, measured: bootstrapped(&odd)?, among })
+    Some(Best { level, measured: with_interval(&odd)?, among })
 }

@@ -129,7 +129,7 @@ impl Scores {
             control: None,
             scale: Some(SCALE),
             basis: format!(
-                "chosen on the scenes of even number, measured on the other {}; 95 % bootstrap \
+                "chosen on the scenes of even number, measured on the other {}; 95 % \
                  interval over scenes",
                 best.measured.n
             ),
@@ -163,10 +163,10 @@ impl Scores {
                 "sites-by-timestep" => (&mut carried, "AUROC of all words, mean over heads."),
                 "heads-by-timestep" => (&mut carried, "The same for each head."),
                 "score-by-timestep" => {
-                    (&mut carried, "All sites; ribbons: 95 % bootstrap intervals over scenes.")
+                    (&mut carried, "All sites; ribbons: 95 % intervals over scenes.")
                 }
                 "leakage" => (&mut leakage, "All sites and timesteps, mean over scenes."),
-                _ => (&mut leakage, "Ribbons: 95 % bootstrap intervals over scenes."),
+                _ => (&mut leakage, "Ribbons: 95 % intervals over scenes."),
             };
             let picture = Picture::new(name, caption, figure.as_ref())?;
             section.blocks.push(Block::Picture(Box::new(picture)));
@@ -179,6 +179,7 @@ impl Scores {
     }
 
     fn ranked(&self, name: &str, what: &str, rows: &[&AttentionScoreRow]) -> Table {
+        let number = |value: Option<f64>| value.map_or(Cell::Missing, Cell::Number);
         let row = |row: &&AttentionScoreRow| {
             let control = beside(&self.places, row, UNTRAINED);
             vec![
@@ -187,7 +188,10 @@ impl Scores {
                 row.timestep.map_or(Cell::Missing, |t| Cell::Text(format!("{t:.0}"))),
                 Cell::Estimate(of_score(row)),
                 control.map_or(Cell::Missing, |row| Cell::Estimate(of_score(row))),
-                row.mass_ratio.map_or(Cell::Missing, Cell::Number),
+                number(row.mass_ratio),
+                number(row.average_precision),
+                number(row.iou_tau),
+                number(row.pointing),
             ]
         };
         Table {
@@ -197,9 +201,19 @@ impl Scores {
                  high by luck.",
                 rows.len()
             ),
-            columns: ["site", "head", "timestep", "AUROC", "random weights", "mass ratio"]
-                .map(str::to_owned)
-                .to_vec(),
+            columns: [
+                "site",
+                "head",
+                "timestep",
+                "AUROC",
+                "random weights",
+                "mass ratio",
+                "average precision",
+                "IoU at 0.4",
+                "pointing",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             rows: rows.iter().take(RANKED).map(row).collect(),
         }
     }
@@ -226,7 +240,7 @@ fn verb(estimate: Estimate, other_scene: Option<Estimate>, [above, below]: [&str
 
 fn basis(scenes: u32) -> String {
     format!(
-        "n = {scenes} scenes with exact masks; 95 % bootstrap interval over scenes, for random \
+        "n = {scenes} scenes with exact masks; 95 % interval over scenes, for random \
          weights over draws of them"
     )
 }
@@ -244,5 +258,6 @@ const METHOD_PROSE: &str = "Scenes were rendered, encoded, noised to each timest
     a scene, and shown to the denoiser once at each with their caption, without guidance. Masks \
     are those of the renderer; no judge is asked. A cell of a map that an object covers in part \
     counts in part inside and in part outside. The control of random weights keeps text encoder \
-    and autoencoder, and draws the denoiser's weights anew for every batch. The tables \
+    and autoencoder, and draws the denoiser's weights anew for each batch that it is shown, \
+    up to ten of all. The tables \
     `attention_scores` and `leakage` in this run's folder hold every number.";

@@ -8,7 +8,9 @@ use rayon::prelude::*;
 
 use super::levels::{Level, maps_of_word};
 use super::{BACKGROUND, OTHER, OWN, Shown, UNTRAINED};
-use crate::measure::covered::{Covered, SortedMap};
+use crate::measure::covered::{Covered, Scores, SortedMap};
+use crate::measure::interval::DEFAULT_CONFIDENCE;
+use crate::measure::localisation::DAAM_THRESHOLD;
 use crate::measure::record::WordLayer;
 use crate::measure::{Bootstrap, Estimate, Undefined};
 use crate::probe::attention::score::{OTHER_IMAGES, PERMUTED_WORDS};
@@ -56,45 +58,58 @@ struct LeakageKey {
     control: Option<&'static str>,
 }
 
-/// Two numbers of one scene: AUROC and mass ratio, or mass ratio and whether the word binds; NaN
-/// where there is none.
+/// Numbers of one scene, NaN where there is none.
 #[derive(Clone, Copy, Debug)]
-struct OfScene {
+struct OfScene<const N: usize> {
     unit: u32,
-    values: [f32; 2],
+    values: [f32; N],
 }
+
+/// The numbers of a cell of the table of scores, in this order: AUROC, mass ratio, average precision,
+/// IoU, best IoU, IoA, pointing.
+const SCORES: usize = 7;
+/// Those of a cell of the table of leakage: mass ratio, and whether the word binds.
+const LEAKAGE: usize = 2;
 
 /// Mean over the words of a scene.
-#[derive(Clone, Copy, Debug, Default)]
-struct Running {
-    sums: [f64; 2],
-    counts: [u32; 2],
+#[derive(Clone, Copy, Debug)]
+struct Running<const N: usize> {
+    sums: [f64; N],
+    counts: [u32; N],
 }
 
-impl Running {
-    fn add(&mut self, values: [f64; 2]) {
+impl<const N: usize> Default for Running<N> {
+    fn default() -> Self {
+        Self { sums: [0.0; N], counts: [0; N] }
+    }
+}
+
+impl<const N: usize> Running<N> {
+    fn add(&mut self, values: [f64; N]) {
         for (i, value) in values.into_iter().enumerate().filter(|(_, value)| value.is_finite()) {
             self.sums[i] += value;
             self.counts[i] += 1;
         }
     }
 
-    fn of_scene(self, unit: u32) -> OfScene {
+    fn of_scene(self, unit: u32) -> OfScene<N> {
         let mean = |i: usize| (self.sums[i] / f64::from(self.counts[i])) as f32;
-        OfScene { unit, values: [mean(0), mean(1)] }
+        OfScene { unit, values: std::array::from_fn(mean) }
     }
 }
 
-type Cells<K> = BTreeMap<K, Vec<OfScene>>;
-type Sums<K> = BTreeMap<K, Running>;
+type Cells<K, const N: usize> = BTreeMap<K, Vec<OfScene<N>>>;
+type Sums<K, const N: usize> = BTreeMap<K, Running<N>>;
+type ScoreSums = Sums<ScoreKey, SCORES>;
+type LeakageSums = Sums<LeakageKey, LEAKAGE>;
 
 /// The scores of all scenes so far.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     timesteps: Vec<i64>,
     sites: Vec<String>,
-    scores: Cells<ScoreKey>,
-    leakage: Cells<LeakageKey>,
+    scores: Cells<ScoreKey, SCORES>,
+    leakage: Cells<LeakageKey, LEAKAGE>,
 }
 
 /// The regions of a scene at each resolution that maps have: its phrases' objects, then the
@@ -127,7 +142,7 @@ impl Tally {
         let regions: Vec<Regions> =
             scenes.par_iter().map(|scene| covered(scene, layers)).collect::<Result<_, _>>()?;
         let shift = (scenes.len() / 2).max(1);
-        let scored: Vec<(Sums<ScoreKey>, Sums<LeakageKey>)> = (0..scenes.len())
+        let scored: Vec<(ScoreSums, LeakageSums)> = (0..scenes.len())
             .into_par_iter()
             .map(|image| {
                 let other = (image + shift) % scenes.len();
@@ -161,15 +176,16 @@ impl Tally {
     pub(super) fn by_scene(&self) -> impl Iterator<Item = (Level, Vec<(u32, f64)>)> + '_ {
         let of_all = |key: &ScoreKey| key.whose == Whose::All && key.control.is_none();
         self.scores.iter().filter(move |(key, _)| of_all(key)).map(|(key, values)| {
-            let auroc = |value: &OfScene| (value.unit, f64::from(value.values[0]));
+            let auroc = |value: &OfScene<SCORES>| (value.unit, f64::from(value.values[0]));
             (key.level, values.iter().map(auroc).collect())
         })
     }
 
     /// The table `attention_scores`.
     pub fn score_rows(&self, run: &str) -> Vec<AttentionScoreRow> {
-        let row = |(key, values): (&ScoreKey, &Vec<OfScene>)| {
+        let row = |(key, values): (&ScoreKey, &Vec<OfScene<SCORES>>)| {
             let auroc = Summary::new(values, 0)?;
+            let mean = |which| Summary::mean_of(values, which);
             let (role, word) = match &key.whose {
                 Whose::All => (None, None),
                 Whose::Role(role) => (Some((*role).to_owned()), None),
@@ -186,7 +202,12 @@ impl Tally {
                 auroc: auroc.mean,
                 auroc_low: auroc.interval.map(|i| i.0),
                 auroc_high: auroc.interval.map(|i| i.1),
-                mass_ratio: Summary::mean_of(values, 1),
+                mass_ratio: mean(1),
+                average_precision: mean(2),
+                iou_tau: mean(3),
+                iou_best: mean(4),
+                ioa: mean(5),
+                pointing: mean(6),
                 units: auroc.units,
             })
         };
@@ -195,7 +216,7 @@ impl Tally {
 
     /// The table `leakage`, of roles instead of words.
     pub fn leakage_rows(&self, run: &str) -> Vec<LeakageRow> {
-        let row = |(key, values): (&LeakageKey, &Vec<OfScene>)| {
+        let row = |(key, values): (&LeakageKey, &Vec<OfScene<LEAKAGE>>)| {
             let ratio = Summary::new(values, 0)?;
             let binds = Summary::new(values, 1);
             let interval = binds.as_ref().and_then(|b| b.interval);
@@ -224,7 +245,7 @@ impl Tally {
     }
 }
 
-fn keep<K: Ord>(cells: &mut Cells<K>, of_scene: Sums<K>, unit: u32) {
+fn keep<K: Ord, const N: usize>(cells: &mut Cells<K, N>, of_scene: Sums<K, N>, unit: u32) {
     for (key, sums) in of_scene {
         cells.entry(key).or_default().push(sums.of_scene(unit));
     }
@@ -257,8 +278,8 @@ impl OneScene<'_> {
         &self,
         (layers, image): (&[WordLayer], usize),
         weights: Weights,
-    ) -> Result<(Sums<ScoreKey>, Sums<LeakageKey>), Undefined> {
-        let (mut scores, mut leakage) = (Sums::new(), Sums::new());
+    ) -> Result<(ScoreSums, LeakageSums), Undefined> {
+        let (mut scores, mut leakage) = (ScoreSums::new(), LeakageSums::new());
         for (number, word) in self.scene.words.iter().enumerate() {
             for (level, map) in maps_of_word(layers, image, number)? {
                 let shape = map.dim();
@@ -269,10 +290,11 @@ impl OneScene<'_> {
                 let mut add = |control: Option<&'static str>,
                                region: &Result<Covered, Undefined>| {
                     let Ok(region) = region else { return };
-                    let values = [map.auroc(region), map.mass_ratio(region)]
-                        .map(|value| value.unwrap_or(f64::NAN));
+                    let Ok(of_map) = map.scores(region, DAAM_THRESHOLD) else { return };
+                    let values = numbers(&of_map);
                     let mut whose = vec![Whose::All, Whose::Role(word.role)];
-                    if level.head.is_none() {
+                    // Of single words at single heads there are too many to have controls too.
+                    if level.head.is_none() || control.is_none() {
                         whose.push(Whose::Word(word.text.clone()));
                     }
                     for whose in whose {
@@ -305,6 +327,20 @@ impl OneScene<'_> {
     }
 }
 
+/// In the order of [`SCORES`].
+fn numbers(scores: &Scores) -> [f64; SCORES] {
+    [
+        Some(scores.auroc),
+        scores.mass_ratio,
+        Some(scores.average_precision),
+        scores.iou,
+        scores.best_iou,
+        scores.ioa,
+        Some(scores.pointing),
+    ]
+    .map(|value| value.unwrap_or(f64::NAN))
+}
+
 /// The regions of objects, without the background.
 fn objects(regions: &[Result<Covered, Undefined>]) -> &[Result<Covered, Undefined>] {
     &regions[..regions.len().saturating_sub(1)]
@@ -312,7 +348,7 @@ fn objects(regions: &[Result<Covered, Undefined>]) -> &[Result<Covered, Undefine
 
 /// Where a word's mass lies: on its own object, on others, on what is none.
 fn leak(
-    sums: &mut Sums<LeakageKey>,
+    sums: &mut LeakageSums,
     (role, phrase): (&'static str, usize),
     (map, step): (&SortedMap, Option<usize>),
     (regions, control): (&[Result<Covered, Undefined>], Option<&'static str>),
@@ -321,7 +357,7 @@ fn leak(
         region.as_ref().ok().and_then(|region| map.mass_ratio(region).ok()).unwrap_or(f64::NAN)
     };
     let roles = [Some(role), ADJECTIVES.contains(&role).then_some(ADJECTIVE)];
-    let mut add = |object: &'static str, values: [f64; 2]| {
+    let mut add = |object: &'static str, values: [f64; LEAKAGE]| {
         for role in roles.into_iter().flatten() {
             let key = LeakageKey { role, object, step, control };
             sums.entry(key).or_default().add(values);
@@ -353,7 +389,7 @@ struct Summary {
 
 impl Summary {
     /// Of the scenes' first or second number; none if no scene has one.
-    fn new(values: &[OfScene], which: usize) -> Option<Self> {
+    fn new<const N: usize>(values: &[OfScene<N>], which: usize) -> Option<Self> {
         let mut by_unit: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
         for value in values.iter().filter(|value| value.values[which].is_finite()) {
             let (sum, count) = by_unit.entry(value.unit).or_default();
@@ -364,23 +400,26 @@ impl Summary {
         if means.is_empty() {
             return None;
         }
-        let interval = bootstrapped(&means).map(|estimate| (estimate.low, estimate.high));
+        let interval = with_interval(&means).map(|estimate| (estimate.low, estimate.high));
         let mean = means.iter().sum::<f64>() / means.len() as f64;
         Some(Self { mean, interval, units: means.len() as u32 })
     }
 
-    fn mean_of(values: &[OfScene], which: usize) -> Option<f64> {
+    fn mean_of<const N: usize>(values: &[OfScene<N>], which: usize) -> Option<f64> {
         let known = values.iter().map(|value| f64::from(value.values[which]));
         let known: Vec<f64> = known.filter(|value| value.is_finite()).collect();
         (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
     }
 }
 
-/// The mean of independent numbers with its percentile bootstrap interval. Many numbers are
-/// resampled less often: their interval is narrow, and its ends need fewer digits.
-pub(super) fn bootstrapped(values: &[f64]) -> Option<Estimate> {
-    const DRAWS: usize = 1_000_000;
-    const RESAMPLES: std::ops::RangeInclusive<usize> = 200..=1000;
-    let resamples = (DRAWS / values.len().max(1)).clamp(*RESAMPLES.start(), *RESAMPLES.end());
-    Bootstrap { resamples, ..Bootstrap::default() }.mean(values).ok()
+/// The mean of independent numbers with its 95 % interval: percentile bootstrap, and of many
+/// numbers Student's t, which is what resampling them comes to and takes no time for the tens of
+/// thousands of cells that the tables have.
+pub(super) fn with_interval(values: &[f64]) -> Option<Estimate> {
+    const MANY: usize = 50;
+    const RESAMPLES: usize = 1000;
+    if values.len() >= MANY {
+        return Estimate::of_mean(values, DEFAULT_CONFIDENCE).ok();
+    }
+    Bootstrap { resamples: RESAMPLES, ..Bootstrap::default() }.mean(values).ok()
 }
