@@ -232,7 +232,7 @@ fn map_of_latents(channels: i64) -> Vec<Axis> {
 }
 
 /// A tokenizer whose ids and length the text encoder has places for.
-fn matching_tokenizer(
+pub(super) fn matching_tokenizer(
     files: &ModelFiles,
     part: &str,
     config: &ClipTextConfig,

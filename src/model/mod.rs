@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod checkpoint;
 pub mod clip;
+pub mod clip_folder;
 pub mod conditioning;
 pub mod config;
 mod configs;

@@ -3,6 +3,7 @@
 #![cfg(feature = "torch")]
 #![allow(clippy::unwrap_used)]
 
+mod clip_folder;
 mod damage;
 mod folders;
 #[cfg(feature = "hub")]
