@@ -12,8 +12,14 @@
 //! | [`spectrum`] | agreement of two fields by spatial frequency, and what noise alone predicts |
 //! | [`similarity`] | whether two sets of activations are alike |
 //! | [`linear`] | what ridge or logistic regression reads out of activations, held out |
+//! | [`distribution`] | how far two sets of images are apart |
+//! | [`diversity`] | how different the images of a set are |
+//! | [`appearance`] | saturation, contrast, clipped pixels, detail |
+//! | [`impulse`] | how far a change spreads |
+//! | [`blur`] | a map blurred |
 //! | [`interval`] | a mean or a rate with its interval |
 //! | [`bootstrap`] | intervals by resampling prompts, with a seed |
+//! | [`jackknife`] | intervals of what resampling with repeats would spoil |
 //! | [`paired`] | whether yes-or-no outcomes changed between two runs, and by how much |
 //! | [`multiplicity`] | p-values of several tests at once |
 //! | [`permutation`] | controls and exact-by-resampling p-values |
@@ -23,14 +29,20 @@
 //! not exist (an empty region, a map of zeros) is an [`Undefined`] with its reason, never a
 //! silent 0 or NaN.
 
+pub mod appearance;
+pub mod blur;
 pub mod bootstrap;
 pub mod commitment;
 pub mod covered;
 pub mod crossover;
 pub mod daam;
+pub mod distribution;
+pub mod diversity;
 mod error;
 pub mod image;
+pub mod impulse;
 pub mod interval;
+pub mod jackknife;
 pub mod linear;
 pub mod localisation;
 pub mod map;

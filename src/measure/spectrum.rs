@@ -135,6 +135,22 @@ pub fn agreement(
     Ok(sums.into_iter().map(of_band).collect())
 }
 
+/// Power of a field in each band, summed over its channels, over the number of its places: with the
+/// corners the mean of the squares (Parseval).
+///
+/// # Errors
+/// Spectra of another size than the bands.
+pub fn band_power(field: &[Spectrum], bands: &Bands) -> Result<Vec<f64>, Undefined> {
+    let mut power = vec![0.0; bands.count()];
+    for channel in field {
+        bands.check(channel.dim())?;
+        let of_channel = bands.sums(|at| channel[at].norm_sqr());
+        let places = channel.len() as f64;
+        power.iter_mut().zip(of_channel).for_each(|(sum, more)| *sum += more / places);
+    }
+    Ok(power)
+}
+
 /// What the signal-to-noise ratio alone predicts: data that are Gaussian, each frequency of each
 /// channel by itself, with this power.
 ///

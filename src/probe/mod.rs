@@ -3,6 +3,8 @@
 
 pub mod attention;
 pub mod compare;
+pub mod guidance;
 pub mod judgement;
+pub mod latent;
 pub mod outcome;
 pub mod patch;

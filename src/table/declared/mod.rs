@@ -8,7 +8,9 @@ use super::{TableDeclaration, TableError, ValueRange};
 
 mod attention;
 mod comparison;
+mod guidance;
 mod judgement;
+mod latent;
 mod outcome;
 mod runs;
 mod suite;
@@ -16,7 +18,9 @@ mod tracing;
 
 pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow};
 pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
+pub use guidance::{GuidanceChangeRow, GuidanceImageRow, GuidanceSweepRow};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
+pub use latent::{LatentBandRow, LatentImpulseRow, LatentSurvivalRow};
 pub use outcome::OutcomeRow;
 pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
@@ -40,7 +44,9 @@ static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
     [
         attention::TABLES,
         comparison::TABLES,
+        guidance::TABLES,
         judgement::TABLES,
+        latent::TABLES,
         outcome::TABLES,
         runs::TABLES,
         suite::TABLES,
