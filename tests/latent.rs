@@ -5,13 +5,14 @@ use denoscope::figure::ContactSheet;
 use denoscope::measure::spectrum::Bands;
 use denoscope::probe::latent::report::Outcome;
 use denoscope::probe::latent::{
-    Change, Condition, EVERYTHING, Impulse, LatentRun, OTHER_IMAGE, PSNR, RENDERED, look,
+    Change, ChannelRanges, Condition, EVERYTHING, Impulse, LatentRun, OTHER_IMAGE, PSNR, RENDERED,
+    look,
 };
 use denoscope::report::Rerun;
 use denoscope::table::{LatentSurvivalRow, frame};
 use denoscope::world::{Expectations, compose, parse, render};
 use image::RgbImage;
-use ndarray::{Array3, Axis};
+use ndarray::{Array3, Array4, Axis};
 
 const SIZE: usize = 64;
 const COLOURS: [&str; 6] = ["red", "green", "blue", "yellow", "purple", "orange"];
@@ -174,4 +175,55 @@ fn a_response_is_as_wide_as_it_was_planted() {
     assert!(run.impulse_rows().unwrap().iter().all(|row| !row.measure.starts_with("radius")));
     let wrong = flat.index_axis(Axis(0), 0).insert_axis(Axis(0)).to_owned();
     assert!(Impulse::of((0, 0, 1.0), &[(flat.view(), (1.0, 1.0))], wrong.view()).is_err());
+}
+
+// --- changes of latents ---------------------------------------------------------------------
+
+/// Two images, two channels: 0 to 7 in the first, all equal in the second.
+fn latents() -> Array4<f32> {
+    Array4::from_shape_fn((2, 2, 2, 2), |(image, channel, row, column)| {
+        if channel == 0 { (4 * image + 2 * row + column) as f32 } else { 3.0 }
+    })
+}
+
+fn changed(change: Change) -> Array4<f32> {
+    let latents = latents();
+    let ranges = ChannelRanges::of(latents.view()).unwrap();
+    change.apply(latents.view(), &ranges, (5, 0)).unwrap()
+}
+
+#[test]
+fn few_bits_leave_few_levels_and_enough_bits_leave_all() {
+    let one = changed(Change::Quantised { bits: 1 });
+    let first: Vec<f32> = one.index_axis(Axis(1), 0).iter().copied().collect();
+    assert_eq!(first, [0.0, 0.0, 0.0, 0.0, 7.0, 7.0, 7.0, 7.0]);
+    assert!(one.index_axis(Axis(1), 1).iter().all(|&x| x == 3.0), "a flat channel stays");
+    assert_eq!(changed(Change::Quantised { bits: 3 }), latents());
+    let latents = latents();
+    let ranges = ChannelRanges::of(latents.view()).unwrap();
+    let refused = Change::Quantised { bits: 0 }.apply(latents.view(), &ranges, (0, 0));
+    assert!(refused.is_err());
+}
+
+#[test]
+fn a_blur_keeps_what_is_flat_and_levels_the_rest() {
+    let blurred = changed(Change::Blurred { sigma: 50.0 });
+    let image = blurred.index_axis(Axis(0), 1).index_axis(Axis(0), 0).to_owned();
+    assert!(image.iter().all(|&x| (x - 5.5).abs() < 0.1), "{image}");
+    assert!(blurred.index_axis(Axis(1), 1).iter().all(|&x| (x - 3.0).abs() < 1e-6));
+    assert_eq!(changed(Change::Blurred { sigma: 0.0 }), latents());
+}
+
+#[test]
+fn noise_depends_on_seed_and_image_and_not_on_the_batch() {
+    let many = Array4::<f32>::zeros((40, 2, 8, 8));
+    let ranges = ChannelRanges::of(many.view()).unwrap();
+    let noised = |latents: &Array4<f32>, first| {
+        Change::Noised { sigma: 0.5 }.apply(latents.view(), &ranges, (9, first)).unwrap()
+    };
+    let all = noised(&many, 0);
+    let single = noised(&many.slice_axis(Axis(0), (7..8).into()).to_owned(), 7);
+    assert_eq!(all.index_axis(Axis(0), 7), single.index_axis(Axis(0), 0));
+    assert!((all.std(0.0) - 0.5).abs() < 0.02, "{}", all.std(0.0));
+    assert_eq!(changed(Change::Noised { sigma: 0.0 }), latents());
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use image::RgbImage;
 use ndarray::{Array3, Array4, ArrayD, ArrayView4, Axis, Ix4, concatenate, s};
 use rayon::prelude::*;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::cli::output::bar;
 use crate::cli::world::check_interrupt;
@@ -118,7 +118,7 @@ impl RoundTrips<'_> {
         let mut images = Vec::new();
         for part in latents.axis_chunks_iter(Axis(0), batch(model)) {
             check_interrupt()?;
-            let latents = tensor(part).to_device(model.placement.device);
+            let latents = tensor(part)?.to_device(model.placement.device);
             images.extend(decode(model, &latents, &mut Cx::silent())?);
             done(part.dim().0 as u64);
         }
@@ -189,21 +189,20 @@ fn centre(model: &DiffusionModel, (row, column): (usize, usize)) -> (f64, f64) {
 /// The decoder's image before it is rounded to bytes, about 0 to 1: [n, 3, h, w].
 fn pixels(model: &DiffusionModel, latents: ArrayView4<'_, f32>) -> Result<Array4<f32>> {
     let kind = model.vae_config.kind(model.placement.kind);
-    let latents = tensor(latents).to_device(model.placement.device).to_kind(kind);
+    let latents = tensor(latents)?.to_device(model.placement.device).to_kind(kind);
     let unscaled = latents / model.vae_config.scaling_factor;
     let image = model.vae.decode(&unscaled, &mut Cx::silent())?;
     array(&(image.to_kind(Kind::Float) * 0.5 + 0.5))
 }
 
-fn tensor(latents: ArrayView4<'_, f32>) -> Tensor {
-    let shape: Vec<i64> = latents.shape().iter().map(|&n| n as i64).collect();
-    let numbers: Vec<f32> = latents.iter().copied().collect();
-    Tensor::from_slice(&numbers).view(shape.as_slice())
+fn tensor(latents: ArrayView4<'_, f32>) -> Result<Tensor> {
+    Ok(Tensor::try_from(&latents.as_standard_layout())?)
 }
 
 fn array(x: &Tensor) -> Result<Array4<f32>> {
-    let x = x.to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous();
-    Ok(ArrayD::<f32>::try_from(&x)?.into_dimensionality::<Ix4>()?)
+    let x = x.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+    let array: ArrayD<f32> = (&x).try_into()?;
+    Ok(array.into_dimensionality::<Ix4>()?)
 }
 
 fn joined(parts: &[Array4<f32>]) -> Result<Array4<f32>> {
