@@ -20,9 +20,13 @@ mod forward;
 #[cfg(feature = "torch")]
 mod generate;
 #[cfg(feature = "torch")]
+mod guidance;
+#[cfg(feature = "torch")]
 mod image_args;
 #[cfg(feature = "torch")]
 mod image_file;
+#[cfg(feature = "torch")]
+mod latent;
 #[cfg(feature = "torch")]
 mod masks;
 #[cfg(feature = "torch")]
@@ -99,6 +103,12 @@ enum Command {
     /// Causal tracing: which sites, at which steps, carry the difference between two prompts
     #[cfg(feature = "torch")]
     Patch(patch::Args),
+    /// What guidance buys and what it costs: alignment, diversity, quality against its scale
+    #[cfg(feature = "torch")]
+    Guidance(guidance::Args),
+    /// What the autoencoder keeps: by frequency, by attribute, with changed latents
+    #[cfg(feature = "torch")]
+    Latent(latent::Args),
     /// List the places in a model that can be watched
     #[cfg(feature = "torch")]
     Sites(sites::Args),
@@ -163,6 +173,10 @@ impl Cli {
             Command::Trace(args) => trace::run(args),
             #[cfg(feature = "torch")]
             Command::Patch(args) => patch::run(args),
+            #[cfg(feature = "torch")]
+            Command::Guidance(args) => guidance::run(args),
+            #[cfg(feature = "torch")]
+            Command::Latent(args) => latent::run(args),
             #[cfg(feature = "torch")]
             Command::Sites(args) => sites::run(args),
             #[cfg(feature = "torch")]

@@ -121,7 +121,7 @@ fn draw_tile(scene: &mut Scene, tile: &Tile, frame: Frame) {
 }
 
 /// An image small enough to embed.
-fn reduced(image: &RgbImage) -> RgbaImage {
+pub(super) fn reduced(image: &RgbImage) -> RgbaImage {
     let image = DynamicImage::ImageRgb8(image.clone());
     if image.width().max(image.height()) > LONGEST_SIDE {
         return image.resize(LONGEST_SIDE, LONGEST_SIDE, FilterType::CatmullRom).to_rgba8();

@@ -18,6 +18,7 @@ mod heat;
 mod overlay;
 mod parts;
 mod scene;
+mod sheet;
 mod svg;
 pub mod theme;
 
@@ -29,6 +30,7 @@ pub use grid::{FilmStrip, ImageGrid, Tile};
 pub use heat::HeatMap;
 pub use overlay::{FAINTEST, Outline, Overlay, outline_loops, resize_map};
 pub use scene::{Anchor, Dash, Frame, Ink, Marker, Paint, Scene, Shape, Stroke};
+pub use sheet::ContactSheet;
 pub use svg::Svg;
 
 /// Width in pixels of a figure in a page column or on paper.

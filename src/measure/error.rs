@@ -76,6 +76,9 @@ pub enum Undefined {
     /// A regression that the library could not solve.
     #[error("the regression has no solution in these numbers; raise its penalty")]
     NotSolved,
+    /// Eigenvalues that the library could not find.
+    #[error("the eigenvalues of these numbers were not found; look for values far out of scale")]
+    NoEigenvalues,
     /// Two images agree in every value, so their noise ratio is infinite.
     #[error("the images are identical, so the signal-to-noise ratio is infinite")]
     Identical,

@@ -9,8 +9,18 @@
 //! | [`covered`] | the same for a coarse map on a fine mask, without resizing |
 //! | [`embedding`] | vectors: which is nearest, how much is a sum of parts |
 //! | [`linear`] | what ridge or logistic regression reads out of activations, held out |
+//! | [`commitment`] | from when an answer never changes again |
+//! | [`crossover`] | at which level a yes turns into a no |
+//! | [`spectrum`] | agreement of two fields by spatial frequency, and what noise alone predicts |
+//! | [`similarity`] | whether two sets of activations are alike |
+//! | [`distribution`] | how far two sets of images are apart |
+//! | [`diversity`] | how different the images of a set are |
+//! | [`appearance`] | saturation, contrast, clipped pixels, detail |
+//! | [`impulse`] | how far a change spreads |
+//! | [`blur`] | a map blurred |
 //! | [`interval`] | a mean or a rate with its interval |
 //! | [`bootstrap`] | intervals by resampling prompts, with a seed |
+//! | [`jackknife`] | intervals of what resampling with repeats would spoil |
 //! | [`paired`] | whether yes-or-no outcomes changed between two runs, and by how much |
 //! | [`multiplicity`] | p-values of several tests at once |
 //! | [`permutation`] | controls and exact-by-resampling p-values |
@@ -22,13 +32,21 @@
 //! not exist (an empty region, a map of zeros) is an [`Undefined`] with its reason, never a
 //! silent 0 or NaN.
 
+pub mod appearance;
+pub mod blur;
 pub mod bootstrap;
+pub mod commitment;
 pub mod covered;
+pub mod crossover;
 pub mod daam;
 pub mod embedding;
+pub mod distribution;
+pub mod diversity;
 mod error;
 pub mod image;
+pub mod impulse;
 pub mod interval;
+pub mod jackknife;
 pub mod linear;
 pub mod localisation;
 pub mod map;
@@ -39,6 +57,8 @@ pub mod record;
 pub mod resize;
 pub mod segmentation;
 pub mod stopping;
+pub mod similarity;
+pub mod spectrum;
 
 pub use bootstrap::Bootstrap;
 pub use error::Undefined;

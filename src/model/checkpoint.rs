@@ -222,6 +222,21 @@ impl DiffusionModel {
         Ok(text)
     }
 
+    /// An autoencoder of this model's architecture that has learned nothing; as
+    /// [`Self::untrained_denoiser`].
+    ///
+    /// # Errors
+    /// Weights that libtorch cannot make.
+    pub fn untrained_autoencoder(&self) -> Result<Vae, ModelError> {
+        let _no_grad = tch::no_grad_guard();
+        let sites = RefCell::new(self.sites.clone());
+        let kind = self.vae_config.kind(self.placement.kind);
+        let store = Store::untrained(kind, self.placement.device);
+        let vae = Vae::new(&store.root(&sites), &self.vae_config);
+        store.finish()?;
+        Ok(vae)
+    }
+
     /// Size and digest of each weight file. Reads all of them.
     pub fn digests(&self) -> Vec<WeightDigest> {
         let digest = |file: &WeightFile| WeightDigest {

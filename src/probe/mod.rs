@@ -5,6 +5,8 @@ pub mod attention;
 pub mod clip;
 pub mod compare;
 pub mod diagnosis;
+pub mod guidance;
 pub mod judgement;
+pub mod latent;
 pub mod outcome;
 pub mod patch;

@@ -237,7 +237,7 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
 }
 
 /// Added to the seed of `--from-world`, so that its prompts are none of training's.
-const WORLD_SEED: u64 = 2_000_003;
+pub(in crate::cli) const WORLD_SEED: u64 = 2_000_003;
 
 /// What maps are scored against.
 struct Asked {

@@ -18,6 +18,7 @@ use crate::run::{RunFolder, digest_bytes};
 use crate::table::{self, ImageRow, InversionRow, Row};
 use crate::tap::Then;
 use plan::Plan;
+pub(super) use record::guidance_row;
 use record::{Recorded, Recorder, recorders};
 
 const EXAMPLES: &str = "\

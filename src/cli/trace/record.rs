@@ -138,7 +138,7 @@ fn change_row(run: &str, row: StepChange) -> ChangeRow {
     }
 }
 
-fn guidance_row(run: &str, row: GuidanceParts) -> GuidanceRow {
+pub(in crate::cli) fn guidance_row(run: &str, row: GuidanceParts) -> GuidanceRow {
     GuidanceRow {
         run: run.to_owned(),
         sample: row.sample as u32,

@@ -175,7 +175,7 @@ impl Source {
     }
 }
 
-fn check_interrupt() -> Result<()> {
+pub(super) fn check_interrupt() -> Result<()> {
     if crate::INTERRUPTED.load(Ordering::Relaxed) {
         bail!("interrupted");
     }

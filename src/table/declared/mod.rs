@@ -10,7 +10,9 @@ mod attention;
 mod clip;
 mod comparison;
 mod diagnosis;
+mod guidance;
 mod judgement;
+mod latent;
 mod outcome;
 mod runs;
 mod suite;
@@ -20,7 +22,9 @@ pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, T
 pub use clip::{ClipAnalogyRow, ClipOrderRow, ClipPathRow, ClipRow, ClipSimilarityRow};
 pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
 pub use diagnosis::{DiagnosisFeatureRow, DiagnosisRow, EarlyStopRow};
+pub use guidance::{GuidanceChangeRow, GuidanceImageRow, GuidanceSweepRow};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
+pub use latent::{LatentBandRow, LatentImpulseRow, LatentSurvivalRow};
 pub use outcome::OutcomeRow;
 pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
@@ -46,7 +50,9 @@ static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
         clip::TABLES,
         comparison::TABLES,
         diagnosis::TABLES,
+        guidance::TABLES,
         judgement::TABLES,
+        latent::TABLES,
         outcome::TABLES,
         runs::TABLES,
         suite::TABLES,
