@@ -70,6 +70,12 @@ pub enum Undefined {
         /// What is allowed, in words.
         allowed: &'static str,
     },
+    /// All labels are the same, so nothing can be told apart.
+    #[error("all labels are the same, so there is nothing to tell apart")]
+    OneClass,
+    /// A regression that the library could not solve.
+    #[error("the regression has no solution in these numbers; raise its penalty")]
+    NotSolved,
     /// Two images agree in every value, so their noise ratio is infinite.
     #[error("the images are identical, so the signal-to-noise ratio is infinite")]
     Identical,

@@ -7,6 +7,7 @@
 //! | [`daam`] | many maps (steps, layers, heads) as one map per token |
 //! | [`localisation`] | whether a map lies on a region: AUROC, precision, IoU, pointing … |
 //! | [`covered`] | the same for a coarse map on a fine mask, without resizing |
+//! | [`linear`] | what ridge or logistic regression reads out of activations, held out |
 //! | [`interval`] | a mean or a rate with its interval |
 //! | [`bootstrap`] | intervals by resampling prompts, with a seed |
 //! | [`paired`] | whether yes-or-no outcomes changed between two runs, and by how much |
@@ -24,6 +25,7 @@ pub mod daam;
 mod error;
 pub mod image;
 pub mod interval;
+pub mod linear;
 pub mod localisation;
 pub mod map;
 pub mod multiplicity;
