@@ -7,6 +7,10 @@
 //! | [`daam`] | many maps (steps, layers, heads) as one map per token |
 //! | [`localisation`] | whether a map lies on a region: AUROC, precision, IoU, pointing … |
 //! | [`covered`] | the same for a coarse map on a fine mask, without resizing |
+//! | [`commitment`] | from when an answer never changes again |
+//! | [`crossover`] | at which level a yes turns into a no |
+//! | [`spectrum`] | agreement of two fields by spatial frequency, and what noise alone predicts |
+//! | [`similarity`] | whether two sets of activations are alike |
 //! | [`linear`] | what ridge or logistic regression reads out of activations, held out |
 //! | [`interval`] | a mean or a rate with its interval |
 //! | [`bootstrap`] | intervals by resampling prompts, with a seed |
@@ -20,7 +24,9 @@
 //! silent 0 or NaN.
 
 pub mod bootstrap;
+pub mod commitment;
 pub mod covered;
+pub mod crossover;
 pub mod daam;
 mod error;
 pub mod image;
@@ -33,6 +39,8 @@ pub mod paired;
 pub mod permutation;
 pub mod record;
 pub mod resize;
+pub mod similarity;
+pub mod spectrum;
 
 pub use bootstrap::Bootstrap;
 pub use error::Undefined;
