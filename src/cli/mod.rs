@@ -42,6 +42,8 @@ mod spec;
 mod steps;
 mod suites;
 #[cfg(feature = "torch")]
+mod timesteps;
+#[cfg(feature = "torch")]
 mod tokens;
 #[cfg(feature = "torch")]
 mod trace;
@@ -94,6 +96,9 @@ enum Command {
     /// Causal tracing: which sites, at which steps, carry the difference between two prompts
     #[cfg(feature = "torch")]
     Patch(patch::Args),
+    /// What is decided at which noise level: predicted images, frequencies, switches, probes
+    #[cfg(feature = "torch")]
+    Timesteps(timesteps::Args),
     /// List the places in a model that can be watched
     #[cfg(feature = "torch")]
     Sites(sites::Args),
@@ -156,6 +161,8 @@ impl Cli {
             Command::Trace(args) => trace::run(args),
             #[cfg(feature = "torch")]
             Command::Patch(args) => patch::run(args),
+            #[cfg(feature = "torch")]
+            Command::Timesteps(args) => timesteps::run(args),
             #[cfg(feature = "torch")]
             Command::Sites(args) => sites::run(args),
             #[cfg(feature = "torch")]
