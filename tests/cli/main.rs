@@ -9,6 +9,7 @@ mod edits;
 mod images;
 mod patch;
 mod suites;
+mod timesteps;
 mod trace;
 
 use std::path::{Path, PathBuf};

@@ -218,7 +218,10 @@ impl Show<'_> {
         }
         bar.finish_and_clear();
         if self.spectrum {
-            let unit = |(i, steps)| BandTrajectory { unit: format!("{i:06}"), steps };
+            let unit = |(i, steps): (usize, BandsOfScene)| BandTrajectory {
+                unit: format!("{i:06}"),
+                steps,
+            };
             shown.bands = steps.into_iter().enumerate().map(unit).collect();
         }
         for site in self.sites {

@@ -2,6 +2,7 @@
 //! beside what noise alone lets through.
 
 use super::levels::NoiseLevels;
+use crate::measure::bootstrap::{mean_over, quantile};
 use crate::measure::commitment::{committed_from, median};
 use crate::measure::spectrum::{Agreement, Bands, NoiseCrossing};
 use crate::measure::{Bootstrap, Undefined};
@@ -55,7 +56,7 @@ pub fn rows(
             }
             let coherences: Vec<f64> = found.iter().map(|a| a.coherence).collect();
             let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-            let interval = Bootstrap::default().cluster_mean(&coherences, &units).ok();
+            let interval = mean_over(&coherences, &units).ok();
             let shares: Vec<f64> = found.iter().map(|a| a.share).collect();
             rows.push(BandAgreementRow {
                 run: run.to_owned(),
@@ -123,7 +124,7 @@ fn of_band(
         .unzip();
     let mut sorted = steps.clone();
     sorted.sort_by(f64::total_cmp);
-    let middle = crate::measure::bootstrap::quantile(&sorted, 0.5);
+    let middle = quantile(&sorted, 0.5);
     let interval = median(&steps, &units, &Bootstrap::default()).ok();
     middle.is_finite().then(|| NoiseLevelRow {
         units: units.iter().collect::<std::collections::BTreeSet<_>>().len() as u32,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::levels::NoiseLevels;
-use crate::measure::Bootstrap;
+use crate::measure::bootstrap::mean_over;
 use crate::table::AttentionOverTimeRow;
 
 /// ‖difference to the step before‖ over the norm there.
@@ -55,7 +55,7 @@ impl OverTime {
             &(&'static str, Option<String>, usize),
             &(Vec<f64>, Vec<String>),
         )| {
-            let interval = Bootstrap::default().cluster_mean(values, prompts).ok();
+            let interval = mean_over(values, prompts).ok();
             AttentionOverTimeRow {
                 run: run.to_owned(),
                 measure: (*measure).to_owned(),

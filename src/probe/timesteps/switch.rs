@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::answers::Attribute;
 use super::levels::NoiseLevels;
 use crate::judge::{look, match_seen};
+use crate::measure::bootstrap::mean_over;
 use crate::measure::crossover::half;
 use crate::measure::{Bootstrap, Undefined};
 use crate::table::{NoiseLevelRow, PromptSwitchRow};
@@ -207,7 +208,7 @@ pub fn shares(rows: &[PromptSwitchRow], attribute: Attribute) -> Vec<SwitchShare
         let follow: Vec<f64> =
             here.iter().map(|row| f64::from(u8::from(row.follows == Follows::B.name()))).collect();
         let pairs: Vec<u32> = here.iter().map(|row| row.pair).collect();
-        let interval = Bootstrap::default().cluster_mean(&follow, &pairs).ok();
+        let interval = mean_over(&follow, &pairs).ok();
         SwitchShare {
             step,
             share: follow.iter().sum::<f64>() / follow.len() as f64,

@@ -6,6 +6,7 @@ use super::answers::Attribute;
 use super::levels::NoiseLevels;
 use crate::judge::{Seen, match_seen};
 use crate::measure::Bootstrap;
+use crate::measure::bootstrap::quantile;
 use crate::measure::commitment::{committed_from, median};
 use crate::table::{CommitmentRow, NoiseLevelRow, X0AnswerRow};
 use crate::world;
@@ -77,7 +78,7 @@ pub fn noise_levels(run: &str, rows: &[CommitmentRow], levels: &NoiseLevels) -> 
         let interval = median(&steps, &prompts, &Bootstrap::default()).ok();
         let mut sorted = steps;
         sorted.sort_by(f64::total_cmp);
-        let middle = crate::measure::bootstrap::quantile(&sorted, 0.5);
+        let middle = quantile(&sorted, 0.5);
         middle.is_finite().then(|| NoiseLevelRow {
             units: prompts.iter().collect::<std::collections::BTreeSet<_>>().len() as u32,
             left_out: (images - own.len()) as u32,
