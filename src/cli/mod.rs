@@ -48,6 +48,8 @@ mod spec;
 mod steps;
 mod suites;
 #[cfg(feature = "torch")]
+mod timesteps;
+#[cfg(feature = "torch")]
 mod tokens;
 #[cfg(feature = "torch")]
 mod trace;
@@ -109,6 +111,9 @@ enum Command {
     /// What the autoencoder keeps: by frequency, by attribute, with changed latents
     #[cfg(feature = "torch")]
     Latent(latent::Args),
+    /// What is decided at which noise level: predicted images, frequencies, switches, probes
+    #[cfg(feature = "torch")]
+    Timesteps(timesteps::Args),
     /// List the places in a model that can be watched
     #[cfg(feature = "torch")]
     Sites(sites::Args),
@@ -177,6 +182,8 @@ impl Cli {
             Command::Guidance(args) => guidance::run(args),
             #[cfg(feature = "torch")]
             Command::Latent(args) => latent::run(args),
+            #[cfg(feature = "torch")]
+            Command::Timesteps(args) => timesteps::run(args),
             #[cfg(feature = "torch")]
             Command::Sites(args) => sites::run(args),
             #[cfg(feature = "torch")]

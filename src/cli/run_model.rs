@@ -218,6 +218,13 @@ pub(super) fn warn_of_cut(what: &str, tokens: &Tokens) {
     );
 }
 
+/// How many images a model is given at once where there are many: fewer where each is large.
+pub fn images_at_once(model: &DiffusionModel) -> usize {
+    /// Pixels a side up to which images are small.
+    const SMALL: i64 = 128;
+    if model.native_size() > SMALL { 2 } else { 16 }
+}
+
 /// Runs a request with a progress bar.
 pub fn generate_with_bar(
     model: &DiffusionModel,

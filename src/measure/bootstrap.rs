@@ -6,7 +6,7 @@
 //! Percentile intervals are slightly too narrow for few units. Below ten or so clusters read
 //! them as a rough guide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -135,6 +135,23 @@ impl Bootstrap {
         }
         Ok(())
     }
+}
+
+/// The mean of values with a 95 % interval over clusters, quickly where there are many: Student's
+/// interval where each value is a cluster of its own, which is what resampling comes to; else
+/// whole clusters are resampled as by default.
+///
+/// # Errors
+/// As [`Bootstrap::cluster_mean`].
+pub fn mean_over<K: Ord>(values: &[f64], clusters: &[K]) -> Result<Estimate, Undefined> {
+    if values.len() != clusters.len() {
+        return Err(Undefined::Length { expected: values.len(), got: clusters.len() });
+    }
+    let distinct = clusters.iter().collect::<BTreeSet<_>>().len();
+    if distinct == values.len() {
+        return Estimate::of_mean(values, DEFAULT_CONFIDENCE);
+    }
+    Bootstrap::default().cluster_mean(values, clusters)
 }
 
 /// Quantile of sorted values by linear interpolation between order statistics (type 7 of

@@ -65,3 +65,7 @@ pub struct WordLayer {
     /// steps.
     pub per_step: Vec<Array5<f32>>,
 }
+
+/// What is kept of each channel of pooled activations: the mean over places, and the means weighted
+/// by x and by y, both from −1 at the left and the top to 1.
+pub const POOLED_MOMENTS: usize = 3;

@@ -10,3 +10,4 @@ pub mod judgement;
 pub mod latent;
 pub mod outcome;
 pub mod patch;
+pub mod timesteps;

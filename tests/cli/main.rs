@@ -12,6 +12,7 @@ mod images;
 mod latent;
 mod patch;
 mod suites;
+mod timesteps;
 mod trace;
 
 use std::path::{Path, PathBuf};

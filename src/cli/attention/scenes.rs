@@ -7,7 +7,7 @@ use image::RgbImage;
 
 use super::{Args, WORLD_SEED, prompt_tokens};
 use crate::cli::output::{Format, bar, line, note};
-use crate::cli::run_model::{SampleArgs, facts, finish, manifest, quoted};
+use crate::cli::run_model::{SampleArgs, facts, finish, images_at_once, manifest, quoted};
 use crate::cli::steps;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Gallery, Request, look};
@@ -23,9 +23,6 @@ use crate::world::{self, Category, Generator, Mix, Sample, Split};
 
 /// More scenes would only fill memory: a thousand give intervals of a hundredth.
 const MOST_SCENES: u64 = 20_000;
-/// Scenes shown at once, for images up to [`SMALL`] pixels a side, and above.
-const BATCHES: [usize; 2] = [16, 2];
-const SMALL: i64 = 128;
 /// Random weights that are drawn; each is shown one batch. More would double the time of the whole
 /// run for a control whose mean they hardly move.
 const DRAWS: usize = 10;
@@ -140,7 +137,7 @@ fn shown(
     }
     let mut tally = Tally::new(timesteps.to_vec());
     let bar = bar(samples.len() as u64, "scenes");
-    let most = BATCHES[usize::from(model.native_size() > SMALL)];
+    let most = images_at_once(model);
     tch::manual_seed(i64::from_ne_bytes(sample.seed.to_ne_bytes()));
     // Batches of one size, give or take one, so that none is of a single scene.
     let batches = samples.len().div_ceil(most);

@@ -9,8 +9,8 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::measure::bootstrap::Bootstrap;
-use crate::measure::interval::{DEFAULT_CONFIDENCE, check_values};
+use crate::measure::bootstrap::mean_over;
+use crate::measure::interval::check_values;
 use crate::measure::{Estimate, Undefined};
 
 /// What a probe finds on rows that it has not seen.
@@ -87,9 +87,9 @@ impl Selectivity {
         }
         let beyond: Vec<f64> = own.iter().zip(&control).map(|(a, b)| a - b).collect();
         Ok(Self {
-            score: over_groups(own, groups)?,
-            control: over_groups(&control, groups)?,
-            selectivity: over_groups(&beyond, groups)?,
+            score: mean_over(own, groups)?,
+            control: mean_over(&control, groups)?,
+            selectivity: mean_over(&beyond, groups)?,
         })
     }
 }
@@ -110,15 +110,4 @@ fn explained(predicted: &[f64], truth: &[f64]) -> Result<Vec<f64>, Undefined> {
     }
     let of_row = |(p, y): (&f64, &f64)| 1.0 - (y - p).powi(2) / variance;
     Ok(predicted.iter().zip(truth).map(of_row).collect())
-}
-
-/// Student's interval where each row is a group of its own, which is what resampling comes to with
-/// many of them; else whole groups are resampled.
-fn over_groups<K: Ord>(values: &[f64], groups: &[K]) -> Result<Estimate, Undefined> {
-    same_length(values.len(), groups.len())?;
-    let distinct = groups.iter().collect::<std::collections::BTreeSet<_>>().len();
-    if distinct == values.len() {
-        return Estimate::of_mean(values, DEFAULT_CONFIDENCE);
-    }
-    Bootstrap::default().cluster_mean(values, groups)
 }

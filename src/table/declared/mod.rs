@@ -16,6 +16,7 @@ mod latent;
 mod outcome;
 mod runs;
 mod suite;
+mod timesteps;
 mod tracing;
 
 pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow};
@@ -30,6 +31,10 @@ pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
 };
 pub use suite::{BenchmarkRow, GapRow, OutcomeSummaryRow, SuiteRow};
+pub use timesteps::{
+    AttentionOverTimeRow, BandAgreementRow, CommitmentRow, LinearProbeRow, NoiseLevelRow,
+    PromptSwitchRow, SiteSimilarityRow, X0AnswerRow,
+};
 pub use tracing::{ChangeRow, GuidanceRow, PatchRow, SiteRow, TracePlanRow, TraceStatisticsRow};
 
 /// Any number, or text.
@@ -56,6 +61,7 @@ static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
         outcome::TABLES,
         runs::TABLES,
         suite::TABLES,
+        timesteps::TABLES,
         tracing::TABLES,
     ]
     .concat()

@@ -1,0 +1,76 @@
+//! A measure of attention, step by step, as a mean over images.
+
+use std::collections::BTreeMap;
+
+use super::levels::NoiseLevels;
+use crate::measure::bootstrap::mean_over;
+use crate::table::AttentionOverTimeRow;
+
+/// ‖difference to the step before‖ over the norm there.
+pub const CHANGE: &str = "change";
+/// Entropy of cross-attention over tokens, over ln of their number.
+pub const ENTROPY: &str = "entropy";
+/// Cosine of the predictions with and without the prompt.
+pub const COSINE: &str = "cosine";
+
+/// Values of one run, image by image.
+#[derive(Clone, Debug, Default)]
+pub struct OverTime {
+    /// By measure, site and step: values with the prompt of the image.
+    values: BTreeMap<(&'static str, Option<String>, usize), (Vec<f64>, Vec<String>)>,
+    /// Values that were not finite, and so left out.
+    pub left_out: usize,
+}
+
+impl OverTime {
+    /// Adds what was measured in one image.
+    pub fn add(
+        &mut self,
+        measure: &'static str,
+        site: Option<&str>,
+        step: usize,
+        (value, prompt): (f64, &str),
+    ) {
+        if !value.is_finite() {
+            self.left_out += 1;
+            return;
+        }
+        let (values, prompts) =
+            self.values.entry((measure, site.map(str::to_owned), step)).or_default();
+        values.push(value);
+        prompts.push(prompt.to_owned());
+    }
+
+    /// The rows of the table `attention_over_time`; sites in the given order.
+    pub fn rows(
+        &self,
+        run: &str,
+        levels: &NoiseLevels,
+        sites: &[String],
+    ) -> Vec<AttentionOverTimeRow> {
+        let place = |site: &Option<String>| {
+            site.as_ref().and_then(|site| sites.iter().position(|other| other == site))
+        };
+        let row = |((measure, site, step), (values, prompts)): (
+            &(&'static str, Option<String>, usize),
+            &(Vec<f64>, Vec<String>),
+        )| {
+            let interval = mean_over(values, prompts).ok();
+            AttentionOverTimeRow {
+                run: run.to_owned(),
+                measure: (*measure).to_owned(),
+                site: site.clone(),
+                step: *step as u32,
+                timestep: levels.timestep(*step as f64),
+                sigma: levels.sigma(*step as f64),
+                value: values.iter().sum::<f64>() / values.len() as f64,
+                low: interval.map(|e| e.low),
+                high: interval.map(|e| e.high),
+                images: values.len() as u32,
+            }
+        };
+        let mut rows: Vec<AttentionOverTimeRow> = self.values.iter().map(row).collect();
+        rows.sort_by_key(|row| (row.measure.clone(), place(&row.site), row.step));
+        rows
+    }
+}
