@@ -218,6 +218,14 @@ pub(super) fn warn_of_cut(what: &str, tokens: &Tokens) {
     );
 }
 
+/// Images that one run of many draws at once: so many that more would not make it faster.
+pub(super) fn batch_size(model: &DiffusionModel) -> usize {
+    /// For images up to [`SMALL`] pixels a side, and above.
+    const BATCHES: [usize; 2] = [16, 2];
+    const SMALL: i64 = 128;
+    BATCHES[usize::from(model.native_size() > SMALL)]
+}
+
 /// Runs a request with a progress bar.
 pub fn generate_with_bar(
     model: &DiffusionModel,
@@ -368,7 +376,9 @@ impl SampleArgs {
         let mut words = vec!["probe".to_owned(), probe.to_owned()];
         let mut add =
             |flag: &str, value: String| words.extend([format!("--{flag}"), quoted(&value)]);
-        add("prompt", self.prompt.clone().unwrap_or_default());
+        if let Some(prompt) = &self.prompt {
+            add("prompt", prompt.clone());
+        }
         if !self.negative.is_empty() {
             add("negative", self.negative.clone());
         }

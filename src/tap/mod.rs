@@ -6,21 +6,31 @@
 
 mod attention;
 mod change;
+mod channels;
 mod combine;
 pub mod edit;
 mod guidance;
+mod pooled;
 mod raw;
+mod recorder;
+mod self_attention;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod token_attention;
 mod words;
 
 pub use attention::AttentionRecorder;
 pub use change::{ChangeRecorder, StepChange};
-pub use combine::Then;
+pub use channels::ChannelRecorder;
+pub use combine::{All, Then};
 pub use guidance::{GuidanceParts, GuidanceRecorder};
+pub use pooled::PooledRecorder;
 pub use raw::RawRecorder;
+pub use recorder::{Recorder, Streaming};
+pub use self_attention::SelfAttentionRecorder;
 pub use statistics::{StatisticsRecorder, StatisticsRow};
+pub use token_attention::{PromptToken, TokenAttention};
 pub use words::WordRecorder;
 
 use tch::Tensor;
@@ -52,6 +62,16 @@ pub trait Tap {
     /// # Errors
     /// Whatever keeps the tap from its work; the run stops with it.
     fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError>;
+}
+
+impl<T: Tap + ?Sized> Tap for Box<T> {
+    fn selects(&self, site: &Site) -> bool {
+        (**self).selects(site)
+    }
+
+    fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
+        (**self).visit(site, at, x)
+    }
 }
 
 /// What can go wrong at a site.
@@ -92,6 +112,9 @@ pub enum TapError {
         /// What was wrong with it.
         problem: String,
     },
+    /// What was recorded could not be written.
+    #[error(transparent)]
+    Writing(#[from] crate::table::TableError),
     /// The run was asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -109,6 +132,16 @@ pub enum BatchLayout {
 }
 
 impl BatchLayout {
+    /// The halves of guidance that are there, in the order of the rows.
+    pub fn branches(self) -> &'static [Branch] {
+        match self {
+            BatchLayout::One(Branch::Uncond) => &[Branch::Uncond],
+            BatchLayout::One(Branch::Cond) => &[Branch::Cond],
+            BatchLayout::UncondThenCond => &[Branch::Uncond, Branch::Cond],
+            BatchLayout::Shared => &[],
+        }
+    }
+
     fn parts(self) -> &'static [Option<Branch>] {
         match self {
             BatchLayout::One(Branch::Uncond) => &[Some(Branch::Uncond)],

@@ -6,6 +6,7 @@ mod bad_input;
 mod checkpoints;
 mod commands;
 mod edits;
+mod heads;
 mod images;
 mod patch;
 mod suites;

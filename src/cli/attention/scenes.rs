@@ -7,7 +7,7 @@ use image::RgbImage;
 
 use super::{Args, WORLD_SEED, prompt_tokens};
 use crate::cli::output::{Format, bar, line, note};
-use crate::cli::run_model::{SampleArgs, facts, finish, manifest, quoted};
+use crate::cli::run_model::{SampleArgs, batch_size, facts, finish, manifest, quoted};
 use crate::cli::steps;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Gallery, Request, look};
@@ -23,9 +23,6 @@ use crate::world::{self, Category, Generator, Mix, Sample, Split};
 
 /// More scenes would only fill memory: a thousand give intervals of a hundredth.
 const MOST_SCENES: u64 = 20_000;
-/// Scenes shown at once, for images up to [`SMALL`] pixels a side, and above.
-const BATCHES: [usize; 2] = [16, 2];
-const SMALL: i64 = 128;
 
 /// Scenes to be shown, and how.
 struct Show<'a> {
@@ -137,7 +134,7 @@ fn shown(
     }
     let mut tally = Tally::new(timesteps.to_vec());
     let bar = bar(samples.len() as u64, "scenes");
-    let most = BATCHES[usize::from(model.native_size() > SMALL)];
+    let most = batch_size(model);
     tch::manual_seed(i64::from_ne_bytes(sample.seed.to_ne_bytes()));
     // Batches of one size, give or take one, so that none is of a single scene.
     let batches = samples.len().div_ceil(most);

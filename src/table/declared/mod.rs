@@ -10,6 +10,7 @@ mod attention;
 mod comparison;
 mod judgement;
 mod outcome;
+mod recorded;
 mod runs;
 mod suite;
 mod tracing;
@@ -18,11 +19,14 @@ pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, T
 pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
 pub use outcome::OutcomeRow;
+pub use recorded::{ChannelRow, DaamRow, MapOf, PooledRow, SelfAttentionRow};
 pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
 };
 pub use suite::{BenchmarkRow, GapRow, OutcomeSummaryRow, SuiteRow};
-pub use tracing::{ChangeRow, GuidanceRow, PatchRow, SiteRow, TracePlanRow, TraceStatisticsRow};
+pub use tracing::{
+    ChangeRow, GuidanceRow, HeadAblationRow, PatchRow, SiteRow, TracePlanRow, TraceStatisticsRow,
+};
 
 /// Any number, or text.
 const ANY: ValueRange = ValueRange::ANY;
@@ -42,6 +46,7 @@ static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
         comparison::TABLES,
         judgement::TABLES,
         outcome::TABLES,
+        recorded::TABLES,
         runs::TABLES,
         suite::TABLES,
         tracing::TABLES,
