@@ -3,6 +3,66 @@
 //! A [`Cx`] goes down the forward call. It knows which sites are wanted (one bit each), so
 //! a site nobody wants costs a load and a branch. The tap belongs to the run that was given
 //! it: nothing is left behind in the model.
+//!
+//! Load a model, watch a run, look at what was recorded:
+//!
+//! ```
+//! use denoscope::model::checkpoint::{DiffusionModel, Placement};
+//! use denoscope::pipeline::{Request, generate};
+//! use denoscope::table;
+//! use denoscope::tap::{Recorder, StatisticsRecorder};
+//!
+//! let model = DiffusionModel::open("shapes", Placement::default())?;
+//! let request = Request { steps: 3, ..Request::new(&model, "red ball left of blue cube")? };
+//! let mut statistics = StatisticsRecorder::new(["mid.out".to_owned()], None);
+//! let plain = generate(&model, &request, Some(&mut statistics), &mut |_, _| {})?;
+//! let frame = table::frame(statistics.take("plain"))?;
+//! println!("{frame}");
+//! # assert_eq!(frame.height(), 3 * 2, "three steps, two halves of guidance");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Change what flows, and compare:
+//!
+//! ```
+//! # use denoscope::model::checkpoint::{DiffusionModel, Placement};
+//! # use denoscope::pipeline::{Request, generate};
+//! use denoscope::site::Glob;
+//! use denoscope::tap::edit::{Edit, Edits, Operation, Scope};
+//! # let model = DiffusionModel::open("shapes", Placement::default())?;
+//! # let request = Request { steps: 3, ..Request::new(&model, "red ball left of blue cube")? };
+//!
+//! let scope = Scope { sites: vec![Glob::new("mid.*.cross.out")], ..Scope::default() };
+//! let edit = Edit::new(Operation::Zero, &scope, &model.sites, &request.run_shape(&model)?)?;
+//! let plain = generate(&model, &request, None, &mut |_, _| {})?;
+//! let edited = generate(&model, &request, Some(&mut Edits(vec![edit])), &mut |_, _| {})?;
+//! let moved = (&edited.latents - &plain.latents).norm() / plain.latents.norm();
+//! println!("without it the last latent moves by {:.3}", moved.double_value(&[]));
+//! # assert!(moved.double_value(&[]) > 0.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A tap of one's own is two functions:
+//!
+//! ```
+//! use denoscope::site::Site;
+//! use denoscope::tap::{Moment, Tap, TapError};
+//! use tch::Tensor;
+//!
+//! /// Prints how large the latent is at each step.
+//! struct Norms;
+//!
+//! impl Tap for Norms {
+//!     fn selects(&self, site: &Site) -> bool {
+//!         site.name == "step.latent"
+//!     }
+//!
+//!     fn visit(&mut self, _: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
+//!         println!("{}: {:.2}", at.step, x.norm().double_value(&[]));
+//!         Ok(None)
+//!     }
+//! }
+//! ```
 
 mod attention;
 mod change;

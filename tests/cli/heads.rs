@@ -14,8 +14,18 @@ const OUT: &str = "mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0.we
 const DEAD: u64 = 1;
 
 const HEADS: [&str; 12] = [
-    "patch", "--heads", "--steps", "1", "--prompt", "red ball left of blue cube", "--count", "4",
-    "--together", "1", "--random-sets", "2",
+    "patch",
+    "--heads",
+    "--steps",
+    "1",
+    "--prompt",
+    "red ball left of blue cube",
+    "--count",
+    "4",
+    "--together",
+    "1",
+    "--random-sets",
+    "2",
 ];
 
 fn copy(from: &Path, to: &Path) {

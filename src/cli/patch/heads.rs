@@ -116,6 +116,7 @@ pub(super) fn run(mut args: Args) -> Result<u8> {
     let model = args.model.open()?;
     args.sample.settle(&model)?;
     let layers = layers(&args.sites, &model)?;
+    check_together(args.head.together, &layers)?;
     let batch = batch_size(&model);
     let first: Vec<usize> = (0..batch.min(images.len())).collect();
     let request = request(&args.sample, &model, &images, &first)?;
@@ -231,6 +232,18 @@ fn layers(globs: &[String], model: &DiffusionModel) -> Result<Vec<Site>> {
     Ok(model.sites.iter().map(|(_, site)| site).filter(values).cloned().collect())
 }
 
+/// Refuses sets that would be all there is.
+fn check_together(together: u32, layers: &[Site]) -> Result<()> {
+    let heads: i64 = layers.iter().map(heads_of).sum();
+    if i64::from(together) < heads {
+        return Ok(());
+    }
+    bail!(
+        "--together {together}: these layers have {heads} heads, and random sets of as many would \
+         be the same; give fewer, or name more layers with --sites"
+    )
+}
+
 fn request(
     sample: &SampleArgs,
     model: &DiffusionModel,
@@ -287,14 +300,6 @@ impl Ablating<'_> {
     /// All runs: untouched, each head, then the sets that were chosen.
     fn rows(&self, model: &DiffusionModel) -> Result<Vec<HeadAblationRow>> {
         let heads = self.all_heads();
-        if self.args.head.together as usize >= heads.len() {
-            bail!(
-                "--together {}: these layers have {} heads, and random sets of as many would be \
-                 the same; give fewer",
-                self.args.head.together,
-                heads.len()
-            );
-        }
         let nothing = Taken { heads: Vec::new(), set: None, control: Some(UNTOUCHED) };
         let single = |head: &Head| Taken { heads: vec![head.clone()], set: None, control: None };
         let singles: Vec<Taken> = heads.iter().map(single).collect();
