@@ -112,6 +112,15 @@ impl Site {
             .collect()
     }
 
+    /// Which axes count places of the image: rows, columns, or positions of queries and keys.
+    pub fn place_axes(&self) -> Vec<usize> {
+        use Axis::{Column, FineColumn, FineRow, Position, Row};
+        let is_place = |axis: &Axis| {
+            matches!(axis, Row(_) | Column(_) | FineRow(_) | FineColumn(_) | Position(_))
+        };
+        (0..self.axes.len()).filter(|&i| is_place(&self.axes[i])).collect()
+    }
+
     /// How often the latent grid's side was halved at this site, as a divisor; 1 where the
     /// tensor has no spatial axis.
     pub fn divisor(&self) -> i64 {

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use ndarray::Array2;
 
 use super::image_file::read_image;
-use super::sites::extent;
 use super::steps;
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::parameters::WeightFile;
@@ -128,7 +127,7 @@ impl Maker<'_> {
     fn make(&self) -> Result<Edit> {
         let (name, value) = self.words.operation()?;
         self.check_companions(name)?;
-        let run = self.run_shape()?;
+        let run = self.request.run_shape(self.model)?;
         let scope = self.scope(name, &run)?;
         let operation = self.operation(name, value, &scope)?;
         Ok(Edit::new(operation, &scope, &self.model.sites, &run)?)
@@ -142,21 +141,6 @@ impl Maker<'_> {
             }
         }
         Ok(())
-    }
-
-    fn run_shape(&self) -> Result<RunShape> {
-        let request = self.request;
-        let numbers = [request.seeds.len() as i64, request.context_length(self.model)? as i64];
-        let branches = match request.guidance {
-            0.0 => vec![Branch::Uncond],
-            1.0 => vec![Branch::Cond],
-            _ => vec![Branch::Uncond, Branch::Cond],
-        };
-        Ok(RunShape {
-            extent: extent(self.model, numbers, [request.width, request.height]),
-            steps: request.evaluations(self.model)?,
-            branches,
-        })
     }
 
     fn scope(&self, operation: &str, run: &RunShape) -> Result<Scope> {

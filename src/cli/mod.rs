@@ -55,6 +55,8 @@ mod tokens;
 mod trace;
 #[cfg(feature = "torch")]
 mod train;
+#[cfg(feature = "torch")]
+mod workers;
 mod world;
 
 use std::io::ErrorKind;

@@ -55,11 +55,7 @@ pub fn run(args: Args) -> Result<u8> {
 }
 
 /// The sizes of a run of so many images of [width, height] pixels, each of so many tokens.
-pub(super) fn extent(
-    model: &DiffusionModel,
-    [images, tokens]: [i64; 2],
-    [width, height]: [i64; 2],
-) -> Extent {
+fn extent(model: &DiffusionModel, [images, tokens]: [i64; 2], [width, height]: [i64; 2]) -> Extent {
     let by = model.downscale();
     Extent { images, latent_height: height / by, latent_width: width / by, tokens }
 }

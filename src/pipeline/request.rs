@@ -11,8 +11,9 @@ use crate::sampler::{
     Course, Ddim, DdimInversion, Evaluation, Sampler, SamplerKind, Schedule, ScheduleError,
     SchedulerConfig,
 };
-use crate::site::Branch;
+use crate::site::{Branch, Extent};
 use crate::tap::BatchLayout;
+use crate::tap::edit::RunShape;
 
 /// What to generate.
 #[derive(Clone, Debug)]
@@ -167,6 +168,21 @@ impl Request {
     /// The sampler cannot run so many steps, or not with this model.
     pub fn evaluations(&self, model: &DiffusionModel) -> Result<usize, PipelineError> {
         Ok(self.plan(model)?.evaluations().len())
+    }
+
+    /// The sizes of the run's tensors, its evaluations and the halves of guidance it computes:
+    /// what an edit of it is checked against.
+    ///
+    /// # Errors
+    /// As [`Request::evaluations`], and text that cannot be tokenized.
+    pub fn run_shape(&self, model: &DiffusionModel) -> Result<RunShape, PipelineError> {
+        let [images, _, latent_height, latent_width] = self.latent_shape(model);
+        let tokens = self.context_length(model)? as i64;
+        Ok(RunShape {
+            extent: Extent { images, latent_height, latent_width, tokens },
+            steps: self.evaluations(model)?,
+            branches: self.layout().branches().to_vec(),
+        })
     }
 
     pub(super) fn plan(&self, model: &DiffusionModel) -> Result<Plan, PipelineError> {

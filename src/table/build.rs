@@ -59,9 +59,8 @@ impl<R: Row> TableBuilder<R> {
     }
 
     fn close_chunk(&mut self) -> Result<(), TableError> {
-        let chunk = DataFrame::new_infer_height(R::columns(std::mem::take(&mut self.rows)))?;
         let before = self.frame.as_ref().map_or(0, DataFrame::height);
-        check(&chunk, &R::TABLE).map_err(|error| error.with_rows_from(before))?;
+        let chunk = checked(std::mem::take(&mut self.rows), before)?;
         match &mut self.frame {
             Some(frame) => {
                 frame.vstack_mut_owned(chunk)?;
@@ -70,6 +69,13 @@ impl<R: Row> TableBuilder<R> {
         }
         Ok(())
     }
+}
+
+/// Rows as columns, checked against their declaration; messages count rows from `first` on.
+pub(super) fn checked<R: Row>(rows: Vec<R>, first: usize) -> Result<DataFrame, TableError> {
+    let frame = DataFrame::new_infer_height(R::columns(rows))?;
+    check(&frame, &R::TABLE).map_err(|error| error.with_rows_from(first))?;
+    Ok(frame)
 }
 
 /// A DataFrame of some rows, checked against its declaration.

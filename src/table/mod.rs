@@ -4,6 +4,7 @@
 //! meaning, whether null is allowed, and the range of values. From this come
 //!
 //! - the DataFrame that [`TableBuilder`] makes of rows, and rows of a DataFrame ([`rows`]);
+//! - Parquet that is written in row groups while rows come in ([`ParquetStream`]);
 //! - the checks on building and on reading Parquet ([`read_parquet`]): missing, extra and
 //!   mistyped columns, nulls and values out of range, all problems at once;
 //! - what `probe schema` prints ([`schema`]) and the documentation ([`documentation`]).
@@ -20,6 +21,7 @@ mod describe;
 mod error;
 mod parquet;
 mod render;
+mod stream;
 
 pub use build::{TableBuilder, frame, rows};
 pub use check::check;
@@ -30,3 +32,4 @@ pub use describe::{documentation, schema};
 pub use error::{Problem, TableError};
 pub use parquet::{read_parquet, write_parquet};
 pub use render::{Format, UnknownFormat, render};
+pub use stream::ParquetStream;

@@ -19,15 +19,18 @@ const VERSION_KEY: &str = "denoscope.version";
 /// [`TableError::Mismatch`], [`TableError::Write`].
 pub fn write_parquet<R: Row>(frame: &mut DataFrame, path: &Path) -> Result<(), TableError> {
     check(frame, &R::TABLE)?;
+    let mut file = AtomicFile::create(path)?;
+    ParquetWriter::new(&mut file).with_key_value_metadata(Some(stated::<R>())).finish(frame)?;
+    Ok(file.commit()?)
+}
+
+/// What a file says of itself: its table and the version of its declaration.
+pub(super) fn stated<R: Row>() -> KeyValueMetadata {
     let pairs = [
         (TABLE_KEY.to_owned(), R::TABLE.name.to_owned()),
         (VERSION_KEY.to_owned(), R::TABLE.version.to_string()),
     ];
-    let mut file = AtomicFile::create(path)?;
-    ParquetWriter::new(&mut file)
-        .with_key_value_metadata(Some(KeyValueMetadata::from_static(pairs.to_vec())))
-        .finish(frame)?;
-    Ok(file.commit()?)
+    KeyValueMetadata::from_static(pairs.to_vec())
 }
 
 /// Reads a table and checks it against its declaration; columns come in the declared order.

@@ -23,6 +23,7 @@ pub struct AttentionRecorder {
     by_site: BTreeMap<String, usize>,
     rows: Vec<MapNumbers>,
     steps: usize,
+    keeps_steps: bool,
 }
 
 #[derive(Debug)]
@@ -45,7 +46,25 @@ impl AttentionRecorder {
             by_site: BTreeMap::new(),
             rows: Vec::new(),
             steps: 0,
+            keeps_steps: true,
         }
+    }
+
+    /// Keeps no map of single steps: memory does not grow with their number.
+    #[must_use]
+    pub fn without_step_maps(self) -> Self {
+        Self { keeps_steps: false, ..self }
+    }
+
+    /// The numbers of maps seen since the last time.
+    pub(super) fn take_numbers(&mut self) -> Vec<MapNumbers> {
+        std::mem::take(&mut self.rows)
+    }
+
+    /// Name and shape (rows, columns) of a layer.
+    pub(super) fn layer_of(&self, numbers: &MapNumbers) -> (&str, [i64; 2]) {
+        let layer = &self.layers[numbers.layer];
+        (&layer.site, layer.shape)
     }
 
     /// Hands over what was recorded.
@@ -147,7 +166,9 @@ impl Tap for AttentionRecorder {
             let [rows, columns] = running.shape;
             let maps = maps.unflatten(3, [rows, columns]);
             running.sum += &maps;
-            running.per_step.push(maps.mean_dim([1_i64].as_slice(), false, Kind::Float));
+            if self.keeps_steps {
+                running.per_step.push(maps.mean_dim([1_i64].as_slice(), false, Kind::Float));
+            }
         }
         Ok(None)
     }

@@ -50,6 +50,11 @@ impl ChangeRecorder {
         self.changes
     }
 
+    /// Those since the last time.
+    pub(super) fn take_changes(&mut self) -> Vec<StepChange> {
+        std::mem::take(&mut self.changes)
+    }
+
     fn tells_of(&self, step: usize) -> bool {
         self.steps.as_ref().is_none_or(|steps| steps.contains(&step))
     }

@@ -1,4 +1,4 @@
-//! Two taps in one run.
+//! Several taps in one run.
 
 use tch::Tensor;
 
@@ -22,5 +22,26 @@ impl<A: Tap, B: Tap> Tap for Then<A, B> {
         }
         let second = self.1.visit(site, at, first.as_ref().unwrap_or(x))?;
         Ok(second.or(first))
+    }
+}
+
+/// Taps that observe the same run, in this order. What one of them puts in a tensor's place, those
+/// after it see.
+#[derive(Debug, Default)]
+pub struct All<T>(pub Vec<T>);
+
+impl<T: Tap> Tap for All<T> {
+    fn selects(&self, site: &Site) -> bool {
+        self.0.iter().any(|tap| tap.selects(site))
+    }
+
+    fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
+        let mut changed = None;
+        for tap in self.0.iter_mut().filter(|tap| tap.selects(site)) {
+            if let Some(new) = tap.visit(site, at, changed.as_ref().unwrap_or(x))? {
+                changed = Some(new);
+            }
+        }
+        Ok(changed)
     }
 }

@@ -39,7 +39,6 @@ pub struct GuidanceParts {
 /// and no more than the numbers after that.
 #[derive(Debug)]
 pub struct GuidanceRecorder {
-    watches: bool,
     steps: Option<BTreeSet<usize>>,
     uncond: Option<(usize, Tensor)>,
     parts: Vec<GuidanceParts>,
@@ -51,23 +50,23 @@ impl GuidanceRecorder {
 
     /// Looks at the given steps (all if `None`).
     pub fn new(steps: Option<BTreeSet<usize>>) -> Self {
-        Self { watches: true, steps, uncond: None, parts: Vec::new() }
-    }
-
-    /// Looks at nothing: for runs in which guidance was not asked for.
-    pub fn idle() -> Self {
-        Self { watches: false, ..Self::new(None) }
+        Self { steps, uncond: None, parts: Vec::new() }
     }
 
     /// One entry a step and image, in the order of the run.
     pub fn into_parts(self) -> Vec<GuidanceParts> {
         self.parts
     }
+
+    /// Those since the last time.
+    pub(super) fn take_parts(&mut self) -> Vec<GuidanceParts> {
+        std::mem::take(&mut self.parts)
+    }
 }
 
 impl Tap for GuidanceRecorder {
     fn selects(&self, site: &Site) -> bool {
-        self.watches && SITES.contains(&site.name.as_str())
+        SITES.contains(&site.name.as_str())
     }
 
     fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {

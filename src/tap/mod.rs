@@ -3,28 +3,98 @@
 //! A [`Cx`] goes down the forward call. It knows which sites are wanted (one bit each), so
 //! a site nobody wants costs a load and a branch. The tap belongs to the run that was given
 //! it: nothing is left behind in the model.
+//!
+//! Load a model, watch a run, look at what was recorded:
+//!
+//! ```
+//! use denoscope::model::checkpoint::{DiffusionModel, Placement};
+//! use denoscope::pipeline::{Request, generate};
+//! use denoscope::table;
+//! use denoscope::tap::{Recorder, StatisticsRecorder};
+//!
+//! let model = DiffusionModel::open("shapes", Placement::default())?;
+//! let request = Request { steps: 3, ..Request::new(&model, "red ball left of blue cube")? };
+//! let mut statistics = StatisticsRecorder::new(["mid.out".to_owned()], None);
+//! let plain = generate(&model, &request, Some(&mut statistics), &mut |_, _| {})?;
+//! let frame = table::frame(statistics.take("plain"))?;
+//! println!("{frame}");
+//! # assert_eq!(frame.height(), 3 * 2, "three steps, two halves of guidance");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Change what flows, and compare:
+//!
+//! ```
+//! # use denoscope::model::checkpoint::{DiffusionModel, Placement};
+//! # use denoscope::pipeline::{Request, generate};
+//! use denoscope::site::Glob;
+//! use denoscope::tap::edit::{Edit, Edits, Operation, Scope};
+//! # let model = DiffusionModel::open("shapes", Placement::default())?;
+//! # let request = Request { steps: 3, ..Request::new(&model, "red ball left of blue cube")? };
+//!
+//! let scope = Scope { sites: vec![Glob::new("mid.*.cross.out")], ..Scope::default() };
+//! let edit = Edit::new(Operation::Zero, &scope, &model.sites, &request.run_shape(&model)?)?;
+//! let plain = generate(&model, &request, None, &mut |_, _| {})?;
+//! let edited = generate(&model, &request, Some(&mut Edits(vec![edit])), &mut |_, _| {})?;
+//! let moved = (&edited.latents - &plain.latents).norm() / plain.latents.norm();
+//! println!("without it the last latent moves by {:.3}", moved.double_value(&[]));
+//! # assert!(moved.double_value(&[]) > 0.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A tap of one's own is two functions:
+//!
+//! ```
+//! use denoscope::site::Site;
+//! use denoscope::tap::{Moment, Tap, TapError};
+//! use tch::Tensor;
+//!
+//! /// Prints how large the latent is at each step.
+//! struct Norms;
+//!
+//! impl Tap for Norms {
+//!     fn selects(&self, site: &Site) -> bool {
+//!         site.name == "step.latent"
+//!     }
+//!
+//!     fn visit(&mut self, _: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
+//!         println!("{}: {:.2}", at.step, x.norm().double_value(&[]));
+//!         Ok(None)
+//!     }
+//! }
+//! ```
 
 mod attention;
 mod change;
+mod channels;
 mod combine;
 pub mod edit;
 mod entropy;
 mod guidance;
+mod place_moments;
 mod pooled;
 mod raw;
+mod recorder;
+mod self_attention;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod token_attention;
 mod words;
 
 pub use attention::AttentionRecorder;
 pub use change::{ChangeRecorder, StepChange};
-pub use combine::Then;
+pub use channels::ChannelRecorder;
+pub use combine::{All, Then};
 pub use entropy::{EntropyRecorder, TokenEntropy};
 pub use guidance::{GuidanceParts, GuidanceRecorder};
-pub use pooled::{Pooled, PooledRecorder};
+pub use place_moments::{PlaceMoments, PlaceMomentsRecorder};
+pub use pooled::PooledRecorder;
 pub use raw::RawRecorder;
+pub use recorder::{Recorder, Streaming, guidance_row};
+pub use self_attention::SelfAttentionRecorder;
 pub use statistics::{StatisticsRecorder, StatisticsRow};
+pub use token_attention::{PromptToken, TokenAttention};
 pub use words::WordRecorder;
 
 use tch::Tensor;
@@ -56,6 +126,16 @@ pub trait Tap {
     /// # Errors
     /// Whatever keeps the tap from its work; the run stops with it.
     fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError>;
+}
+
+impl<T: Tap + ?Sized> Tap for Box<T> {
+    fn selects(&self, site: &Site) -> bool {
+        (**self).selects(site)
+    }
+
+    fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
+        (**self).visit(site, at, x)
+    }
 }
 
 /// What can go wrong at a site.
@@ -96,6 +176,9 @@ pub enum TapError {
         /// What was wrong with it.
         problem: String,
     },
+    /// What was recorded could not be written.
+    #[error(transparent)]
+    Writing(#[from] crate::table::TableError),
     /// The run was asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -113,6 +196,16 @@ pub enum BatchLayout {
 }
 
 impl BatchLayout {
+    /// The halves of guidance that are there, in the order of the rows.
+    pub fn branches(self) -> &'static [Branch] {
+        match self {
+            BatchLayout::One(Branch::Uncond) => &[Branch::Uncond],
+            BatchLayout::One(Branch::Cond) => &[Branch::Cond],
+            BatchLayout::UncondThenCond => &[Branch::Uncond, Branch::Cond],
+            BatchLayout::Shared => &[],
+        }
+    }
+
     fn parts(self) -> &'static [Option<Branch>] {
         match self {
             BatchLayout::One(Branch::Uncond) => &[Some(Branch::Uncond)],

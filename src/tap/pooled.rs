@@ -1,185 +1,79 @@
-//! Keeps of each image's activations what is left when places are averaged over: small enough for
-//! thousands of images at all sites.
+//! Tensors as one vector each: the mean over places.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
+use super::channels::{by_channel, channel_axis, head_axis, skips};
+use super::recorder::Recorder;
 use super::{Moment, Tap, TapError};
-use crate::measure::record::POOLED_MOMENTS;
-use crate::site::{Axis, Site};
+use crate::site::Site;
+use crate::table::PooledRow;
 
-/// The kept numbers of one site at one step.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pooled {
-    /// Numbers of each image: all means, then all means weighted by x, then by y.
-    pub width: usize,
-    /// [images × width], in the order in which images were shown.
-    pub values: Vec<f32>,
-}
-
-/// Pools the activations of chosen sites that have places, image by image. May watch several runs
-/// one after the other: images are counted on.
+/// Keeps, at chosen sites and steps, the mean over places (over tokens, where a site has no
+/// places): one vector over channels for each image, and for each head where there are heads.
 #[derive(Debug)]
 pub struct PooledRecorder {
     sites: HashSet<String>,
-    /// Rows and columns of the latent grid.
-    grid: [i64; 2],
-    /// By site and step.
-    pooled: BTreeMap<(String, usize), Pooled>,
+    steps: Option<BTreeSet<usize>>,
+    rows: Vec<PooledRow>,
 }
 
 impl PooledRecorder {
-    /// Watches `sites` for latents of `grid` rows and columns.
-    pub fn new(sites: impl IntoIterator<Item = String>, grid: [i64; 2]) -> Self {
-        Self { sites: sites.into_iter().collect(), grid, pooled: BTreeMap::new() }
+    /// Looks at those of the named sites that have channels, at the given steps (all if `None`).
+    pub fn new(sites: impl IntoIterator<Item = String>, steps: Option<BTreeSet<usize>>) -> Self {
+        Self { sites: sites.into_iter().collect(), steps, rows: Vec::new() }
     }
 
-    /// Whether a site has places and channels, and nothing that goes by tokens or by pairs of
-    /// places.
-    pub fn knows(site: &Site) -> bool {
-        let places = |axis: &Axis| matches!(axis, Axis::Row(_) | Axis::Position(_));
-        let channels = |axis: &Axis| matches!(axis, Axis::Channel(_));
-        let once = site.axes.iter().filter(|axis| places(axis)).count() == 1;
-        let tokens = site.axes.contains(&Axis::Token);
-        site.is_per_step() && once && !tokens && site.axes.iter().any(channels)
-    }
-
-    /// Numbers kept of each image at a site.
-    pub fn width(site: &Site) -> usize {
-        let of_axis = |axis: &Axis| match axis {
-            Axis::Channel(n) | Axis::Head(n) => usize::try_from(*n).unwrap_or(1),
-            _ => 1,
-        };
-        site.axes.iter().map(of_axis).product::<usize>() * POOLED_MOMENTS
-    }
-
-    /// Hands over what was kept, by site and step.
-    pub fn finish(self) -> BTreeMap<(String, usize), Pooled> {
-        self.pooled
-    }
-
-    /// [places, moments]: the weights of a mean and of its two moments.
-    fn weights(&self, divisor: i64) -> Tensor {
-        let [rows, columns] = self.grid.map(|side| (side + divisor - 1) / divisor);
-        let along = |count: i64| {
-            (Tensor::arange(count, (Kind::Float, Device::Cpu)) + 0.5) * (2.0 / count as f64) - 1.0
-        };
-        let x = along(columns).unsqueeze(0).expand([rows, columns], true).reshape([-1]);
-        let y = along(rows).unsqueeze(1).expand([rows, columns], true).reshape([-1]);
-        Tensor::stack(&[x.ones_like(), x, y], 1) / (rows * columns) as f64
+    /// Whether a site's tensors have channels.
+    pub fn suits(site: &Site) -> bool {
+        channel_axis(site).is_some()
     }
 }
 
 impl Tap for PooledRecorder {
     fn selects(&self, site: &Site) -> bool {
-        self.sites.contains(&site.name) && Self::knows(site)
+        self.sites.contains(&site.name) && Self::suits(site)
     }
 
     fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
-        let unusable = |problem: String| TapError::Unusable { site: site.name.clone(), problem };
-        let images = x.size().first().copied().unwrap_or(1);
-        let weights = self.weights(site.divisor()).to_device(x.device());
-        let places = weights.size()[0];
-        // Channels before places, whatever the order of the site's axes.
-        let x = x.to_kind(Kind::Float);
-        let x = match site.axes.as_slice() {
-            [Axis::Image, Axis::Channel(_), ..] => x.reshape([images, -1, places]),
-            [Axis::Image, Axis::Position(_), Axis::Channel(_)] => x.transpose(1, 2),
-            _ => x.transpose(2, 3).reshape([images, -1, places]),
-        };
-        let pooled = x.f_matmul(&weights).map_err(|e| unusable(e.to_string()))?;
-        // [images, channels, moments] → [images, moments × channels]
-        let pooled = pooled.transpose(1, 2).contiguous().view([images, -1]).to_device(Device::Cpu);
-        let width = pooled.size()[1] as usize;
-        let values = Vec::<f32>::try_from(pooled.view([-1]))
-            .map_err(|e: tch::TchError| unusable(e.to_string()))?;
-        let kept = self.pooled.entry((site.name.clone(), at.step)).or_default();
-        kept.width = width;
-        kept.values.extend(values);
+        if skips(self.steps.as_ref(), site, at) {
+            return Ok(None);
+        }
+        let Some(x) = by_channel(site, x) else { return Ok(None) };
+        // [images, heads, channels]
+        let means = x.mean_dim([-1_i64].as_slice(), false, Kind::Float);
+        let size = means.size();
+        let per_step = site.is_per_step();
+        for sample in 0..size[0] {
+            for head in 0..size[1] {
+                let vector =
+                    Vec::<f32>::try_from(means.get(sample).get(head)).map_err(|error| {
+                        TapError::Unusable { site: site.name.clone(), problem: error.to_string() }
+                    })?;
+                self.rows.push(PooledRow {
+                    run: String::new(),
+                    sample: sample as u32,
+                    step: per_step.then_some(at.step as u32),
+                    timestep: per_step.then_some(at.timestep),
+                    sigma: per_step.then_some(at.sigma),
+                    branch: at.branch.map(|branch| branch.label().to_owned()),
+                    site: site.name.clone(),
+                    head: head_axis(site).map(|_| head as u32),
+                    channels: vector.len() as u32,
+                    vector: Some(vector),
+                });
+            }
+        }
         Ok(None)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+impl Recorder for PooledRecorder {
+    type Row = PooledRow;
 
-    use super::*;
-
-    fn moment(step: usize) -> Moment {
-        Moment { step, timestep: 10.0, sigma: 0.5, branch: None }
-    }
-
-    fn site(name: &str, axes: Vec<Axis>) -> Site {
-        Site { name: name.into(), path: String::new(), axes }
-    }
-
-    /// Two channels on 2 × 4 places: one that grows to the right, one that is there at the top.
-    fn planes() -> Tensor {
-        let right = Tensor::arange(4, (Kind::Float, Device::Cpu)).unsqueeze(0).expand([2, 4], true);
-        let top = Tensor::from_slice(&[1.0_f32, 0.0]).unsqueeze(1).expand([2, 4], true);
-        Tensor::stack(&[right, top], 0).unsqueeze(0)
-    }
-
-    const MEANS: [f32; 2] = [1.5, 0.5];
-    /// Mean of value × x with x = −0.75 … 0.75; mean of value × y with y = ∓0.5.
-    const BY_X: [f32; 2] = [0.625, 0.0];
-    const BY_Y: [f32; 2] = [0.0, -0.25];
-
-    #[test]
-    fn moments_tell_where_and_how_much() {
-        let channels_first =
-            site("mid.out", vec![Axis::Image, Axis::Channel(2), Axis::Row(1), Axis::Column(1)]);
-        let channels_last =
-            site("mid.ff.out", vec![Axis::Image, Axis::Position(1), Axis::Channel(2)]);
-        let heads = site(
-            "mid.self.q",
-            vec![Axis::Image, Axis::Head(2), Axis::Position(1), Axis::Channel(1)],
-        );
-        let planes = planes();
-        let by_place = planes.reshape([1, 2, 8]).transpose(1, 2);
-        let by_head = planes.reshape([1, 2, 8, 1]);
-        let names = [&channels_first, &channels_last, &heads].map(|site| site.name.clone());
-        let mut recorder = PooledRecorder::new(names, [2, 4]);
-        for (site, x) in
-            [(&channels_first, &planes), (&channels_last, &by_place), (&heads, &by_head)]
-        {
-            assert!(recorder.selects(site));
-            assert_eq!(PooledRecorder::width(site), 6);
-            recorder.visit(site, moment(0), x).unwrap();
-        }
-        let expected = [MEANS, BY_X, BY_Y].concat();
-        for ((name, _), pooled) in recorder.finish() {
-            assert_eq!(pooled.width, 6);
-            let near = pooled.values.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6);
-            assert!(near, "{name}: {:?}", pooled.values);
-        }
-    }
-
-    #[test]
-    fn what_has_no_places_is_left_alone() {
-        let none = site("time.embed", vec![Axis::Image, Axis::Channel(2)]);
-        let keys =
-            site("mid.cross.k", vec![Axis::Image, Axis::Head(2), Axis::Token, Axis::Channel(1)]);
-        let pairs = site(
-            "mid.self.probs",
-            vec![Axis::Image, Axis::Head(2), Axis::Position(1), Axis::Position(1)],
-        );
-        for site in [none, keys, pairs] {
-            assert!(!PooledRecorder::knows(&site), "{}", site.name);
-        }
-    }
-
-    #[test]
-    fn images_are_counted_on_over_runs() {
-        let site =
-            site("mid.out", vec![Axis::Image, Axis::Channel(2), Axis::Row(1), Axis::Column(1)]);
-        let mut recorder = PooledRecorder::new([site.name.clone()], [2, 4]);
-        recorder.visit(&site, moment(0), &planes()).unwrap();
-        recorder.visit(&site, moment(0), &(planes() * 2.0)).unwrap();
-        let pooled = recorder.finish().remove(&("mid.out".to_owned(), 0)).unwrap();
-        assert_eq!(pooled.values.len(), 12);
-        assert!((pooled.values[6] - 3.0).abs() < 1e-6);
+    fn take(&mut self, run: &str) -> Vec<PooledRow> {
+        let named = |row| PooledRow { run: run.to_owned(), ..row };
+        std::mem::take(&mut self.rows).into_iter().map(named).collect()
     }
 }

@@ -54,6 +54,11 @@ impl StatisticsRecorder {
     pub fn into_rows(self) -> Vec<StatisticsRow> {
         self.rows
     }
+
+    /// Those since the last time.
+    pub(super) fn take_rows(&mut self) -> Vec<StatisticsRow> {
+        std::mem::take(&mut self.rows)
+    }
 }
 
 impl Tap for StatisticsRecorder {
@@ -73,19 +78,7 @@ impl Tap for StatisticsRecorder {
             let moments = Moments::of_tensor(&x.get(sample))
                 .map_err(|error| unusable(error.to_string()))?
                 .ok_or_else(|| unusable("there is no number in this tensor".into()))?;
-            self.rows.push(StatisticsRow {
-                sample: sample as usize,
-                at: site.is_per_step().then_some(at),
-                branch: at.branch,
-                site: site.name.clone(),
-                mean: moments.mean(),
-                std: (moments.central[0] / moments.count).sqrt(),
-                min: moments.min,
-                max: moments.max,
-                norm: moments.squares.sqrt(),
-                kurtosis: moments.kurtosis(),
-                zeros: moments.zeros / moments.count,
-            });
+            self.rows.push(moments.row(site, at, sample as usize));
         }
         Ok(None)
     }
@@ -100,7 +93,7 @@ const CHUNK: usize = 1 << 11;
 /// Sums over some numbers, from which the statistics follow. Taken in one pass over memory;
 /// powers are of differences from a mean, so that a large mean does not drown them.
 #[derive(Clone, Copy, Debug)]
-struct Moments {
+pub(super) struct Moments {
     count: f64,
     zeros: f64,
     min: f64,
@@ -121,12 +114,32 @@ impl Moments {
         for start in (0..length).step_by(BLOCK) {
             let taken = BLOCK.min(length - start);
             x.f_narrow(0, start as i64, taken as i64)?.f_copy_data(&mut block, taken)?;
-            for chunk in block[..taken].chunks(CHUNK) {
-                let chunk = Self::of_chunk(chunk);
-                all = Some(all.map_or(chunk, |all| all.joined(chunk)));
-            }
+            let of_block = Self::of_numbers(&block[..taken]);
+            all = all.map_or(of_block, |all| of_block.map(|block| all.joined(block)));
         }
         Ok(all)
+    }
+
+    /// Of some numbers; none if there are none.
+    pub fn of_numbers(numbers: &[f32]) -> Option<Self> {
+        numbers.chunks(CHUNK).map(Self::of_chunk).reduce(Self::joined)
+    }
+
+    /// The statistics that follow, of one image's tensor or a part of it.
+    pub fn row(&self, site: &Site, at: Moment, sample: usize) -> StatisticsRow {
+        StatisticsRow {
+            sample,
+            at: site.is_per_step().then_some(at),
+            branch: at.branch,
+            site: site.name.clone(),
+            mean: self.mean(),
+            std: (self.central[0] / self.count).sqrt(),
+            min: self.min,
+            max: self.max,
+            norm: self.squares.sqrt(),
+            kurtosis: self.kurtosis(),
+            zeros: self.zeros / self.count,
+        }
     }
 
     fn of_chunk(chunk: &[f32]) -> Self {

@@ -8,6 +8,7 @@ mod clip;
 mod commands;
 mod edits;
 mod guidance;
+mod heads;
 mod images;
 mod latent;
 mod patch;

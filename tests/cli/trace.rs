@@ -132,28 +132,177 @@ fn recorders_share_a_run_and_say_before_it_what_they_hold() {
     }
 }
 
-#[test]
-fn a_spec_with_recorders_runs() {
+/// Every recorder and every edit stands in a spec, and all of those run. The first makes what some
+/// of the others read.
+const SPECS: [(&str, &[&str]); 15] = [
+    ("reference-run", &["trace_statistics"]),
+    ("block-statistics", &["trace_statistics"]),
+    ("channels-of-the-bottleneck", &["trace_channels", "trace_pooled"]),
+    ("cross-attention-change", &["change"]),
+    ("guidance-parts", &["guidance"]),
+    ("token-attention", &["attention", "daam"]),
+    ("self-attention-reach", &["self_attention"]),
+    ("zero-ablation", &[]),
+    ("mean-ablation", &[]),
+    ("borrowed-maps", &[]),
+    ("added-vector", &[]),
+    ("weighed-word", &[]),
+    ("noun-knockout", &[]),
+    ("prompt-switch", &[]),
+    ("frozen-attention", &[]),
+];
+
+/// What makes a spec small.
+const SMALLER: [(&str, &str); 6] = [
+    ("steps = 25", "steps = 2"),
+    ("count = 4", "count = 1"),
+    ("steps=0-9", "steps=0-1"),
+    ("steps=8-24", "steps=1"),
+    ("freeze=8", "freeze=0"),
+    ("from_world = 32", "from_world = 4"),
+];
+
+fn smaller(spec: &str) -> String {
     let specs = Path::new(env!("CARGO_MANIFEST_DIR")).join("probes");
-    let tables = [
-        ("block-statistics", "trace_statistics"),
-        ("guidance-parts", "guidance"),
-        ("cross-attention-change", "change"),
-    ];
-    for (spec, table) in tables {
-        let folder = TempDir::new().unwrap();
-        let text = fs::read_to_string(specs.join(format!("{spec}.toml"))).unwrap();
-        let small = text.replace("steps = 25", "steps = 2").replace("count = 4", "count = 1");
-        assert_ne!(small, text);
-        let small = format!("{small}model = {TINY:?}\n");
-        fs::write(folder.path().join("spec.toml"), small).unwrap();
-        probe_in(&folder, &["run", "spec.toml"]).assert().success();
-        let run = run_folder(&folder);
-        assert!(run.join(format!("tables/{table}.parquet")).is_file(), "{spec}");
+    let mut text = fs::read_to_string(specs.join(format!("{spec}.toml"))).unwrap();
+    for (large, small) in SMALLER {
+        text = text.replace(large, small);
+    }
+    format!("{text}model = {TINY:?}\n")
+}
+
+#[test]
+fn specs_of_every_recorder_and_edit_run() {
+    let folder = TempDir::new().unwrap();
+    let mut said = String::new();
+    for (spec, tables) in SPECS {
+        let small = smaller(spec);
+        said += &small;
+        let file = format!("{spec}.toml");
+        fs::write(folder.path().join(&file), small).unwrap();
+        probe_in(&folder, &["run", &file, "--out", spec]).assert().success();
+        let runs: Vec<_> = fs::read_dir(folder.path().join(spec)).unwrap().collect();
+        assert_eq!(runs.len(), 1, "{spec}");
+        let run = runs[0].as_ref().unwrap().path();
+        for table in tables {
+            assert!(run.join(format!("tables/{table}.parquet")).is_file(), "{spec}: {table}");
+        }
         // What the run wrote down of itself can be run again.
         let again = run.join("spec.toml").display().to_string();
         probe_in(&folder, &["validate", &again]).assert().success();
     }
+    let recorders =
+        ["statistics", "channels", "pooled", "change", "guidance", "attention", "self-attention"];
+    for name in recorders {
+        assert!(said.contains(&format!("\"{name}\"")), "no spec records {name}");
+    }
+    let edits = ["mean", "replace", "add", "steer", "mask", "weigh", "scale", "prompt", "freeze"];
+    for name in edits {
+        assert!(said.contains(&format!("{name}=")), "no spec has {name}=");
+    }
+    assert!(said.contains("\"zero "), "no spec has zero");
+}
+
+#[test]
+fn token_attention_is_that_of_the_probabilities() {
+    let folder = TempDir::new().unwrap();
+    let site = "mid.attn.0.block.0.cross.probs";
+    let words =
+        ["--record", "attention", "--steps", "2", "--sites", site, "--raw", "t.safetensors"];
+    let rows = json(&mut probe_in(&folder, &trace(&words))).as_array().unwrap().clone();
+    let raw = fs::read(folder.path().join("t.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&raw).unwrap();
+    let tokens = rows.iter().map(|row| row["token"].as_u64().unwrap()).max().unwrap() + 1;
+    assert_eq!(rows[0]["word"], Value::Null, "the start token is no word");
+    let mut summed = vec![];
+    for row in &rows {
+        let [step, sample, head, token] =
+            ["step", "sample", "head", "token"].map(|key| row[key].as_u64().unwrap() as usize);
+        let branch = row["branch"].as_str().unwrap();
+        let tensor = tensors.tensor(&format!("{step:03}/{branch}/{site}")).unwrap();
+        let [_, heads, places, width] = tensor.shape() else { unreachable!() };
+        let at = |place: usize| {
+            let number = ((sample * heads + head) * places + place) * width + token;
+            let bytes = &tensor.data()[4 * number..4 * number + 4];
+            f64::from(f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        };
+        let map: Vec<f64> = (0..*places).map(at).collect();
+        let sum: f64 = map.iter().sum();
+        assert_near(row, "mass", sum / *places as f64);
+        let nats = map.iter().map(|p| p / sum).map(|p| if p > 0.0 { -p * p.ln() } else { 0.0 });
+        assert_near(row, "entropy", nats.sum());
+        if (branch, sample, token) == ("cond", 0, 1) {
+            summed.push(sum / *places as f64);
+        }
+    }
+    // DAAM sums steps and averages heads; at the latent's own size nothing is resized in the mean
+    // over places but what bicubic interpolation rounds.
+    let run = run_folder(&folder).join("tables/daam.parquet");
+    let frame = denoscope::table::read_parquet::<denoscope::table::DaamRow>(&run).unwrap();
+    assert_eq!(frame.height() as u64, 2 * tokens);
+    let maps: Vec<denoscope::table::DaamRow> = denoscope::table::rows(&frame).unwrap();
+    let map = maps.iter().find(|row| row.sample == 0 && row.token == 1).unwrap();
+    let cells = map.map.as_ref().unwrap();
+    assert_eq!((map.steps, cells.len() as u32), (2, map.height * map.width));
+    let mean = cells.iter().copied().map(f64::from).sum::<f64>() / cells.len() as f64;
+    let expected = summed.iter().sum::<f64>() / (summed.len() as f64 / 2.0);
+    assert!((mean / expected - 1.0).abs() < 0.02, "{mean}, {expected}");
+}
+
+#[test]
+fn a_killed_trace_leaves_no_table_that_looks_whole() {
+    let folder = TempDir::new().unwrap();
+    let words = trace(&["--record", "channels", "--sites", "*.out", "--steps", "900"]);
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_probe-engine"))
+        .args(&words)
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Until rows are on disk: whole groups are written while the run goes on.
+    let on_disk = || {
+        let below = folder.path().join("runs");
+        let found = if below.is_dir() { files(&below) } else { Vec::new() };
+        let size = |path: &String| fs::metadata(path).map_or(0, |file| file.len());
+        found.iter().filter(|path| path.contains("/tables/")).map(size).max().unwrap_or(0)
+    };
+    while on_disk() < 100_000 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before a group was written");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let left = files(&folder.path().join("runs"));
+    assert!(left.iter().all(|path| path.contains("/.tmp-")), "{left:?}");
+    assert!(!left.iter().any(|path| path.ends_with("trace_channels.parquet")), "{left:?}");
+    // The next run clears it away.
+    probe_in(&folder, &trace(&["--sites", "mid.out", "--steps", "1"])).assert().success();
+    let left = files(&folder.path().join("runs"));
+    assert!(!left.iter().any(|path| path.contains("/.tmp-")), "{left:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_in_the_middle_is_one_message() {
+    let folder = TempDir::new().unwrap();
+    // Blocks of 1024 bytes; writing past the limit fails as on a full disk.
+    const LIMIT: &str = "trap '' XFSZ; ulimit -f 1500; exec \"$0\" \"$@\"";
+    let words = trace(&["--record", "channels", "--sites", "*.out", "--steps", "200"]);
+    let output = std::process::Command::new("bash")
+        .args(["-c", LIMIT, env!("CARGO_BIN_EXE_probe-engine")])
+        .args(&words)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    for part in ["error: ", "cannot write", "trace_channels.parquet", "too large", "ulimit -f"] {
+        assert!(message.contains(part), "no {part:?} in {message}");
+    }
+    assert_eq!(message.matches("error:").count(), 1, "{message}");
+    let left = files(&folder.path().join("runs"));
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
@@ -171,7 +320,13 @@ fn recorders_with_nothing_to_say_are_refused() {
     refused(&["--record", "change", "--raw", "t.safetensors"], &["--raw", "--sites"]);
     refused(&["--record", "change", "--sites", "text.out"], &["denoising loop"]);
     refused(&["--record", "change", "--at-steps", "0"], &["--at-steps", "step 0"]);
-    refused(&["--record", "everything"], &["statistics", "change", "guidance"]);
+    refused(&["--record", "everything"], &["statistics", "change", "guidance", "self-attention"]);
+    refused(&["--record", "channels"], &["--record channels", "--sites"]);
+    refused(&["--record", "pooled", "--sites", "*.cross.probs"], &["--record pooled", "channels"]);
+    refused(&["--record", "attention", "--sites", "mid.out"], &["cross-attention", "--sites"]);
+    refused(&["--record", "self-attention", "--sites", "mid.out"], &["self-attention", "--sites"]);
+    let edited = ["--record", "self-attention", "--edit", "zero sites=mid.*.self.probs"];
+    refused(&edited, &["self-attention", "mid.attn.0.block.0.self.probs", "*.self.q"]);
     refused(&[], &["--sites"]);
     fails(&[&RUN[..], &["--steps", "1", "--record", "change"]].concat(), &["--steps"]);
 }

@@ -109,8 +109,8 @@ impl Environment {
         command
     }
 
-    /// Runs a script that compares `probe` with diffusers, and has its exit code. Checkpoints
-    /// that it makes are kept in the target folder.
+    /// Runs a script, named by its path in the repository, that compares `probe` with diffusers,
+    /// and has its exit code. Checkpoints that it makes are kept in the target folder.
     pub fn run_beside(
         &self,
         workspace: &Workspace,
@@ -118,7 +118,7 @@ impl Environment {
         probe: &Path,
         arguments: &[OsString],
     ) -> Result<ExitCode> {
-        let mut command = self.script(workspace, script);
+        let mut command = self.runs(workspace, Path::new(script));
         command.arg("--probe").arg(probe);
         command.arg("--home").arg(workspace.target().join("checkpoints")).args(arguments);
         let status = command.status().with_context(|| format!("could not start {script}"))?;

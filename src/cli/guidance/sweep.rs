@@ -6,7 +6,6 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use crate::cli::output::bar;
-use crate::cli::trace::guidance_row;
 use crate::figure::{ContactSheet, encode_png};
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::clip_folder::ClipModel;
@@ -14,6 +13,7 @@ use crate::pipeline::{Request, generate};
 use crate::probe::guidance::{Made, Shown, Sweep, contact_sheet, image_row};
 use crate::run::{RunFolder, digest_bytes};
 use crate::table::{GuidanceRow, ImageRow};
+use crate::tap::guidance_row;
 use crate::tap::{GuidanceParts, GuidanceRecorder};
 use crate::world::{self, Expectations};
 

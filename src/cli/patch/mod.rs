@@ -1,5 +1,6 @@
 //! `probe patch`: causal tracing between two prompts.
 
+mod heads;
 mod tracing;
 
 use anyhow::{Result, bail};
@@ -28,12 +29,19 @@ clean prompt's run, one window of steps after the other, while the corrupted pro
 what comes back is measured on the last latent, on the image, and by the judge where the world
 understands the prompt. As many random sites, and the run restored into itself, are the controls.
 
+With --heads there is one prompt at a time, and heads of cross-attention are taken out of its run. They
+are ranked on one half of the prompts (or seeds), for colour, shape, binding and relation each by
+itself; the first ranks are then taken out together on the other half, beside as many random heads.
+
 Examples:
   probe patch --prompt \"red ball left of blue cube\" --exchange colours
   probe patch --prompt \"a red ball\" --corrupted \"a green ball\" --windows 3
-  probe patch --prompt \"red ball left of blue cube\" --exchange roles --sites 'up.1.*.cross.out' 'mid.*.cross.out'";
+  probe patch --prompt \"red ball left of blue cube\" --exchange roles --sites 'up.1.*.cross.out' 'mid.*.cross.out'
+  probe patch --heads --from-world 32
+  probe patch --heads --prompt \"red ball left of blue cube\" --count 16 --ablation unprompted";
 
-/// Causal tracing: which sites, at which steps, carry the difference between two prompts.
+/// Causal tracing: which sites, at which steps, carry the difference between two prompts; with
+/// --heads, which heads the model needs, and what for.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
@@ -44,7 +52,7 @@ pub struct Args {
         long,
         value_name = "PROMPT",
         conflicts_with = "exchange",
-        required_unless_present = "exchange"
+        required_unless_present_any = ["exchange", "heads"]
     )]
     corrupted: Option<String>,
     /// Make that prompt from the first, by what its two objects exchange
@@ -60,6 +68,8 @@ pub struct Args {
     /// Most bytes of the clean run to keep, such as 500MB or 4GiB
     #[arg(long, value_name = "BYTES", default_value = "4GiB", value_parser = super::trace::parse_bytes)]
     budget: u64,
+    #[command(flatten)]
+    head: heads::HeadArgs,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -91,13 +101,16 @@ const DEFAULT_COUNT: u64 = 8;
 
 /// Runs the command.
 pub fn run(mut args: Args) -> Result<u8> {
-    args.sample.count.get_or_insert(DEFAULT_COUNT);
     if args.sample.guidance == 0.0 {
         bail!("guidance 0 leaves the prompt out: nothing of it can be restored; give 1 or more");
     }
     if !args.sample.edits.is_empty() {
         bail!("--edit is for other commands: probe patch makes its own edits");
     }
+    if args.head.heads {
+        return heads::run(args);
+    }
+    args.sample.count.get_or_insert(DEFAULT_COUNT);
     let corrupted = corrupted_prompt(&args)?;
     let model = args.model.open()?;
     args.sample.settle(&model)?;
@@ -108,12 +121,12 @@ pub fn run(mut args: Args) -> Result<u8> {
     warn_of_cut_words(&model, &request)?;
     let groups = groups(&args.sites, &model)?;
     let tracing = Tracing::new(&model, request, other, groups, args.windows.into())?;
-    tracing.check_budget(args.budget)?;
+    tracing.check_budget(&model, args.budget)?;
     let spec = spec(&args)?;
     let mut manifest = manifest("patch", &args.model, &model, &tracing.clean);
     manifest.schemas = crate::table::versions();
     let folder = RunFolder::create(&args.output.out, "patch", &spec)?;
-    let traced = tracing.run(folder.name(), args.budget)?;
+    let traced = tracing.run(&model, || args.model.open(), (folder.name(), args.budget))?;
 
     let rows = &traced.rows;
     let path = folder.path("tables/patch.parquet")?;
@@ -191,7 +204,7 @@ fn groups(globs: &[String], model: &DiffusionModel) -> Result<Vec<Group>> {
 fn write_images(
     folder: &RunFolder,
     images: &[(String, Vec<RgbImage>)],
-    tracing: &Tracing<'_>,
+    tracing: &Tracing,
 ) -> Result<()> {
     let mut rows = Vec::new();
     for (name, of_run) in images {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use image::RgbImage;
 use indicatif::{DecimalBytes, ProgressBar};
 use rand::SeedableRng;
@@ -12,24 +12,24 @@ use tch::{Kind, Tensor};
 
 use super::Group;
 use crate::cli::output::bar;
-use crate::cli::sites::extent;
+use crate::cli::workers::{OneThreadEach, share_out, worth_it};
 use crate::judge;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Generation, Outputs, Request, generate_with};
 use crate::probe::patch::{
     ATOMS, CLEAN, CORRUPTED, IMAGE, ITSELF, LATENT, PatchImages, RANDOM_SITES, recovery, windows,
 };
-use crate::site::{Branch, Extent, Glob};
+use crate::site::{Branch, Glob, Sites};
 use crate::table::PatchRow;
 use crate::tap::edit::{Edit, Edits, Operation, Reference, RunShape, Scope};
 use crate::tap::{RawRecorder, Tap};
 use crate::world::{self, Expectations};
 
 /// All that is going to be run.
-pub(super) struct Tracing<'a> {
-    model: &'a DiffusionModel,
+pub(super) struct Tracing {
     pub clean: Request,
     pub corrupted: Request,
+    sites: Sites,
     groups: Vec<Group>,
     windows: Vec<(usize, usize)>,
     shape: RunShape,
@@ -46,48 +46,69 @@ pub(super) struct Traced {
 }
 
 /// One change: sites, steps, and what it is called in the table.
-struct Change<'a> {
-    group: &'a str,
-    sites: &'a [String],
+struct Change {
+    group: String,
+    sites: Vec<String>,
     window: (usize, usize),
     control: Option<&'static str>,
+}
+
+/// What a change made.
+struct Changed {
+    rows: Vec<PatchRow>,
+    first_image: RgbImage,
 }
 
 /// Tensors of a run by their names.
 type Kept = BTreeMap<String, Tensor>;
 
-impl<'a> Tracing<'a> {
+/// What changes are made from.
+struct Ingredients {
+    /// What the sites had in the clean run.
+    clean: Kept,
+    /// What they had in the corrupted run.
+    corrupted: Kept,
+    /// The denoiser's outputs in the corrupted run.
+    outputs: Vec<Tensor>,
+}
+
+impl Ingredients {
+    /// The same tensors, for another thread.
+    fn shared(&self) -> Self {
+        let kept = |kept: &Kept| kept.iter().map(|(k, x)| (k.clone(), x.shallow_clone())).collect();
+        Self {
+            clean: kept(&self.clean),
+            corrupted: kept(&self.corrupted),
+            outputs: self.outputs.iter().map(Tensor::shallow_clone).collect(),
+        }
+    }
+}
+
+impl Tracing {
     /// The runs that two requests, groups of sites and windows of steps ask for.
     pub fn new(
-        model: &'a DiffusionModel,
+        model: &DiffusionModel,
         clean: Request,
         corrupted: Request,
         groups: Vec<Group>,
         windows_asked: usize,
     ) -> Result<Self> {
-        let steps = clean.evaluations(model)?;
-        let tokens = clean.context_length(model)?.max(corrupted.context_length(model)?) as i64;
-        let images = clean.seeds.len() as i64;
-        let extent: Extent = extent(model, [images, tokens], [clean.width, clean.height]);
-        let branches = match clean.guidance {
-            1.0 => vec![Branch::Cond],
-            _ => vec![Branch::Uncond, Branch::Cond],
-        };
+        let mut shape = clean.run_shape(model)?;
+        shape.extent.tokens = shape.extent.tokens.max(corrupted.run_shape(model)?.extent.tokens);
         let expectations = world::parse(&clean.prompts[0]).ok();
-        let shape = RunShape { extent, steps, branches };
-        let windows = windows(steps, windows_asked);
-        Ok(Self { model, clean, corrupted, groups, windows, shape, expectations })
+        let (sites, windows) = (model.sites.clone(), windows(shape.steps, windows_asked));
+        Ok(Self { clean, corrupted, sites, groups, windows, shape, expectations })
     }
 
-    fn sites(&self) -> BTreeSet<String> {
+    fn restored(&self) -> BTreeSet<String> {
         self.groups.iter().flat_map(|(_, sites)| sites.iter().cloned()).collect()
     }
 
     /// Refuses what would not fit into memory.
-    pub fn check_budget(&self, budget: u64) -> Result<()> {
-        let kind = self.model.placement.kind.elt_size_in_bytes() as u64;
-        let wanted = self.sites();
-        let of_interest = self.model.sites.iter().filter(|(_, site)| wanted.contains(&site.name));
+    pub fn check_budget(&self, model: &DiffusionModel, budget: u64) -> Result<()> {
+        let kind = model.placement.kind.elt_size_in_bytes() as u64;
+        let wanted = self.restored();
+        let of_interest = self.sites.iter().filter(|(_, site)| wanted.contains(&site.name));
         let numbers = of_interest
             .map(|(_, site)| site.shape(&self.shape.extent).iter().product::<i64>() as u64)
             .sum::<u64>();
@@ -103,117 +124,115 @@ impl<'a> Tracing<'a> {
         Ok(())
     }
 
-    fn generate(
+    /// Runs all of it. Runs of a small model go on at once, each with a model of its own, which
+    /// `open` opens.
+    pub fn run(
         &self,
-        request: &Request,
-        outputs: Outputs<'_>,
-        tap: &mut dyn Tap,
-        bar: &ProgressBar,
-    ) -> Result<Generation> {
-        let mut count = |_, _| bar.inc(1);
-        Ok(generate_with(self.model, request, outputs, Some(tap), &mut count)?)
-    }
-
-    /// Runs all of it.
-    pub fn run(&self, run: &str, budget: u64) -> Result<Traced> {
+        model: &DiffusionModel,
+        open: impl Fn() -> Result<DiffusionModel> + Sync,
+        (run, budget): (&str, u64),
+    ) -> Result<Traced> {
+        let changes = self.changes();
+        let workers = worth_it(model, changes.len());
+        let _threads = OneThreadEach::of(workers);
         let bar = bar(0, "steps");
-        let random = self.random_sites();
-        bar.set_length(self.evaluations(&random) as u64);
-        let keep = || RawRecorder::new(self.sites(), None, budget).of_branch(Branch::Cond);
+        bar.set_length(self.evaluations(&changes) as u64);
+        let keep = || RawRecorder::new(self.restored(), None, budget).of_branch(Branch::Cond);
         let mut recorder = keep();
-        let clean = self.generate(&self.clean, Outputs::Asked, &mut recorder, &bar)?;
+        let clean = draw(model, &self.clean, Outputs::Asked, &mut recorder, &bar)?;
         let kept: Kept = recorder.into_tensors().into_iter().collect();
         let mut recorder = keep();
         let mut outputs = Vec::new();
         let keeping = Outputs::Kept(&mut outputs);
-        let corrupted = self.generate(&self.corrupted, keeping, &mut recorder, &bar)?;
+        let corrupted = draw(model, &self.corrupted, keeping, &mut recorder, &bar)?;
         let own: Kept = recorder.into_tensors().into_iter().collect();
 
         let ends = Ends::new(self, run, &clean, &corrupted)?;
         let mut rows = ends.baseline(CLEAN, &clean)?;
         rows.extend(ends.baseline(CORRUPTED, &corrupted)?);
-        let mut best: Option<(f64, String, RgbImage)> = None;
-        for change in self.changes() {
-            let made = self.changed(&change, &kept, &outputs, &bar)?;
-            let found = ends.rows(&change, &made)?;
-            let of_latent = found.iter().filter(|row| row.measure == LATENT);
-            let mean = of_latent.filter_map(|row| row.value).sum::<f64>();
-            if best.as_ref().is_none_or(|(most, ..)| mean > *most) {
-                let (first, last) = change.window;
-                let label = format!("{}, steps {first}–{last}", change.group);
-                best = Some((mean, label, made.images[0].clone()));
-            }
-            rows.extend(found);
-        }
-        for (window, sites) in &random {
-            let (control, window) = (Some(RANDOM_SITES), *window);
-            let change = Change { group: RANDOM_SITES, sites, window, control };
-            rows.extend(ends.rows(&change, &self.changed(&change, &kept, &outputs, &bar)?)?);
-        }
-        for change in self.restored_into_itself() {
-            rows.extend(ends.rows(&change, &self.changed(&change, &own, &outputs, &bar)?)?);
-        }
+        let ingredients = Ingredients { clean: kept, corrupted: own, outputs };
+        let shares = (0..workers).map(|_| ingredients.shared()).collect();
+        let made = share_out(&changes, model, shares, open, |model, ingredients, change| {
+            let made = self.changed(model, change, ingredients, &bar)?;
+            let first_image = made.images.first().context("no image was made")?.clone();
+            Ok(Changed { rows: ends.rows(change, &made)?, first_image })
+        })?;
         bar.finish_and_clear();
         let first = |made: &Generation| made.images[0].clone();
         let pictures = PatchImages {
             clean: (self.clean.prompts[0].clone(), first(&clean)),
             corrupted: (self.corrupted.prompts[0].clone(), first(&corrupted)),
-            best: best.map(|(_, label, image)| (label, image)),
+            best: best(&changes, &made),
         };
         let images =
             vec![(CLEAN.to_owned(), clean.images), (CORRUPTED.to_owned(), corrupted.images)];
+        rows.extend(made.into_iter().flat_map(|made| made.rows));
         Ok(Traced { rows, images, pictures })
     }
 
-    /// Each group in each window.
-    fn changes(&self) -> impl Iterator<Item = Change<'_>> {
-        self.groups.iter().flat_map(|(group, sites)| {
+    /// Each group in each window, and the controls.
+    fn changes(&self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (group, sites) in &self.groups {
             let windows = self.windows.iter();
-            windows.map(move |&window| Change { group, sites, window, control: None })
-        })
+            changes.extend(windows.map(|&window| Change {
+                group: group.clone(),
+                sites: sites.clone(),
+                window,
+                control: None,
+            }));
+        }
+        changes.extend(self.random_sites());
+        changes.extend(self.restored_into_itself());
+        changes
     }
 
     /// The first group in the first window, which runs all steps, and in the last, which runs the
     /// fewest.
-    fn restored_into_itself(&self) -> impl Iterator<Item = Change<'_>> {
+    fn restored_into_itself(&self) -> impl Iterator<Item = Change> {
         let windows = match self.windows.as_slice() {
             [first, .., last] => vec![*first, *last],
             windows => windows.to_vec(),
         };
         self.groups.first().into_iter().flat_map(move |(group, sites)| {
-            let change = move |window| Change { group, sites, window, control: Some(ITSELF) };
+            let change = move |window| Change {
+                group: group.clone(),
+                sites: sites.clone(),
+                window,
+                control: Some(ITSELF),
+            };
             windows.clone().into_iter().map(change)
         })
     }
 
     /// How many steps of a changed run are those of the corrupted run: all before the window,
     /// unless the change is outside the denoising loop and so acts from the start.
-    fn unchanged(&self, sites: &[String], window: (usize, usize)) -> usize {
+    fn unchanged(&self, change: &Change) -> usize {
         let outside = |name: &String| {
-            let found = self.model.sites.iter().find(|(_, site)| site.name == *name);
-            found.is_none_or(|(_, site)| !site.is_per_step())
+            self.sites.find(name).is_none_or(|id| !self.sites.get(id).is_per_step())
         };
-        if sites.iter().any(outside) { 0 } else { window.0 }
+        if change.sites.iter().any(outside) { 0 } else { change.window.0 }
     }
 
     /// How often the denoiser is asked in all runs together.
-    fn evaluations(&self, random: &[((usize, usize), Vec<String>)]) -> usize {
-        let of = |sites: &[String], window| self.shape.steps - self.unchanged(sites, window);
+    fn evaluations(&self, changes: &[Change]) -> usize {
         let ends = 2 * self.shape.steps;
-        let changes = self.changes().chain(self.restored_into_itself());
-        let random = random.iter().map(|(window, sites)| of(sites, *window));
-        ends + changes.map(|change| of(change.sites, change.window)).chain(random).sum::<usize>()
+        let of = |change| self.shape.steps - self.unchanged(change);
+        ends + changes.iter().map(of).sum::<usize>()
     }
 
     /// As many sites as the median group has, for each window.
-    fn random_sites(&self) -> Vec<((usize, usize), Vec<String>)> {
+    fn random_sites(&self) -> Vec<Change> {
         let mut sizes: Vec<usize> = self.groups.iter().map(|(_, sites)| sites.len()).collect();
         sizes.sort_unstable();
         let size = sizes.get(sizes.len() / 2).copied().unwrap_or(1);
-        let all: Vec<String> = self.sites().into_iter().collect();
+        let all: Vec<String> = self.restored().into_iter().collect();
         let mut random = ChaCha8Rng::seed_from_u64(self.clean.seeds[0]);
-        let draw = |window: &(usize, usize)| {
-            (*window, all.choose_multiple(&mut random, size).cloned().collect())
+        let draw = |&window: &(usize, usize)| Change {
+            group: RANDOM_SITES.to_owned(),
+            sites: all.choose_multiple(&mut random, size).cloned().collect(),
+            window,
+            control: Some(RANDOM_SITES),
         };
         self.windows.iter().map(draw).collect()
     }
@@ -222,15 +241,18 @@ impl<'a> Tracing<'a> {
     /// the corrupted run, whose outputs stand for the denoiser's.
     fn changed(
         &self,
-        change: &Change<'_>,
-        from: &Kept,
-        outputs: &[Tensor],
+        model: &DiffusionModel,
+        change: &Change,
+        from: &Ingredients,
         bar: &ProgressBar,
     ) -> Result<Generation> {
         let (first, last) = change.window;
-        let tensors = from
+        let source = if change.control == Some(ITSELF) { &from.corrupted } else { &from.clean };
+        let is_of =
+            |name: &str| change.sites.iter().any(|site| name.ends_with(&format!("/{site}")));
+        let tensors = source
             .iter()
-            .filter(|(name, _)| change.sites.iter().any(|site| name.ends_with(&format!("/{site}"))))
+            .filter(|(name, _)| is_of(name))
             .map(|(name, x)| (name.clone(), x.shallow_clone()));
         let reference = Reference::new("the clean run", tensors.collect());
         let scope = Scope {
@@ -240,15 +262,39 @@ impl<'a> Tracing<'a> {
             ..Scope::default()
         };
         let operation = Operation::Replace(reference);
-        let edit = Edit::new(operation, &scope, &self.model.sites, &self.shape)?;
-        let known = Outputs::Known(&outputs[..self.unchanged(change.sites, change.window)]);
-        self.generate(&self.corrupted, known, &mut Edits(vec![edit]), bar)
+        let edit = Edit::new(operation, &scope, &self.sites, &self.shape)?;
+        let known = Outputs::Known(&from.outputs[..self.unchanged(change)]);
+        draw(model, &self.corrupted, known, &mut Edits(vec![edit]), bar)
     }
+}
+
+/// Runs a request; the bar counts its steps.
+fn draw(
+    model: &DiffusionModel,
+    request: &Request,
+    outputs: Outputs<'_>,
+    tap: &mut dyn Tap,
+    bar: &ProgressBar,
+) -> Result<Generation> {
+    let mut count = |_, _| bar.inc(1);
+    Ok(generate_with(model, request, outputs, Some(tap), &mut count)?)
+}
+
+/// The change that brings back most of the latent, and its first image.
+fn best(changes: &[Change], made: &[Changed]) -> Option<(String, RgbImage)> {
+    let recovered = |made: &Changed| {
+        let of_latent = made.rows.iter().filter(|row| row.measure == LATENT);
+        of_latent.filter_map(|row| row.value).sum::<f64>()
+    };
+    let measured = changes.iter().zip(made).filter(|(change, _)| change.control.is_none());
+    let most = measured.max_by(|(_, a), (_, b)| recovered(a).total_cmp(&recovered(b)))?;
+    let (Change { group, window: (first, last), .. }, made) = most;
+    Some((format!("{group}, steps {first}–{last}"), made.first_image.clone()))
 }
 
 /// The two runs that a changed one lies between.
 struct Ends<'a> {
-    tracing: &'a Tracing<'a>,
+    tracing: &'a Tracing,
     run: &'a str,
     timesteps: Vec<f64>,
     latents: [Vec<Vec<f32>>; 2],
@@ -269,7 +315,7 @@ fn pixels(made: &Generation) -> Vec<Vec<f32>> {
 
 impl<'a> Ends<'a> {
     fn new(
-        tracing: &'a Tracing<'a>,
+        tracing: &'a Tracing,
         run: &'a str,
         clean: &Generation,
         corrupted: &Generation,
@@ -283,10 +329,10 @@ impl<'a> Ends<'a> {
         })
     }
 
-    fn rows(&self, change: &Change<'_>, made: &Generation) -> Result<Vec<PatchRow>> {
+    fn rows(&self, change: &Change, made: &Generation) -> Result<Vec<PatchRow>> {
         let (first, last) = change.window;
         let row = PatchRow {
-            group: Some(change.group.to_owned()),
+            group: Some(change.group.clone()),
             sites: change.sites.len() as u32,
             first_step: Some(first as u32),
             last_step: Some(last as u32),

@@ -24,7 +24,7 @@ use crate::probe::timesteps::features::{
 use crate::sampler::{Schedule, SchedulerConfig};
 use crate::site::Glob;
 use crate::table::SiteSimilarityRow;
-use crate::tap::{Cx, PooledRecorder, RawRecorder, Then};
+use crate::tap::{Cx, PlaceMomentsRecorder, RawRecorder, Then};
 use crate::world::{self, Category, Generator, Mix, Sample, Split};
 
 /// Bytes of activations that are held at once; more timesteps are shown one after the other.
@@ -67,7 +67,7 @@ pub(super) fn sites(args: &Args, model: &DiffusionModel) -> Result<Vec<String>> 
         named => named.iter().map(Glob::new).collect(),
     };
     let chosen = model.sites.select(&globs)?;
-    let known = |id: &crate::site::SiteId| PooledRecorder::knows(model.sites.get(*id));
+    let known = |id: &crate::site::SiteId| PlaceMomentsRecorder::knows(model.sites.get(*id));
     let names: Vec<String> =
         chosen.into_iter().filter(known).map(|id| model.sites.get(id).name.clone()).collect();
     if names.is_empty() && args.asks(Part::Probes) {
@@ -240,7 +240,7 @@ impl Show<'_> {
     /// How many timesteps' activations fit into what may be held.
     fn timesteps_at_once(&self, model: &DiffusionModel) -> usize {
         let width = |name: &String| {
-            model.sites.find(name).map_or(0, |id| PooledRecorder::width(model.sites.get(id)))
+            model.sites.find(name).map_or(0, |id| PlaceMomentsRecorder::width(model.sites.get(id)))
         };
         let numbers: usize = self.sites.iter().map(width).sum();
         let bytes = numbers * size_of::<f32>() * self.latents.samples.len();
@@ -258,7 +258,7 @@ impl Show<'_> {
     ) -> Result<(Vec<SiteFeatures>, Vec<BandsOfScene>)> {
         let samples = &self.latents.samples;
         let shape = request(self.args, model, &samples[..1])?.latent_shape(model);
-        let mut pooled = PooledRecorder::new(self.sites.to_vec(), [shape[2], shape[3]]);
+        let mut pooled = PlaceMomentsRecorder::new(self.sites.to_vec(), [shape[2], shape[3]]);
         let mut predicted = Vec::new();
         let size = images_at_once(model);
         for (number, batch) in samples.chunks(size).enumerate() {
@@ -292,7 +292,7 @@ impl Show<'_> {
     }
 
     /// What was pooled, in the order of sites; `first` is the number of the first timestep.
-    fn features(&self, pooled: PooledRecorder, first: usize) -> Result<Vec<SiteFeatures>> {
+    fn features(&self, pooled: PlaceMomentsRecorder, first: usize) -> Result<Vec<SiteFeatures>> {
         let mut features = Vec::new();
         for ((site, step), pooled) in pooled.finish() {
             let rows = pooled.values.len() / pooled.width.max(1);

@@ -12,20 +12,22 @@ use super::model_args::ModelArgs;
 use super::output::{OutputArgs, note};
 use super::run_model::{SampleArgs, finish, generate_with_bar, manifest, warn_of_cut_words};
 use crate::figure::encode_png;
+use crate::model::checkpoint::DiffusionModel;
 use crate::model::parameters::save_tensors;
 use crate::pipeline::{Generation, Request};
 use crate::run::{RunFolder, digest_bytes};
+use crate::site::Site;
 use crate::table::{self, ImageRow, InversionRow, Row};
-use crate::tap::Then;
+use crate::tap::edit::Edits;
+use crate::tap::{All, Tap, Then};
 use plan::Plan;
-pub(super) use record::guidance_row;
-use record::{Recorded, Recorder, recorders};
+use record::{Recorded, Recorder};
 
 const EXAMPLES: &str = "\
 Every tensor seen gives a row of statistics (mean, deviation, extremes, Euclidean norm, Fisher's
 excess kurtosis, share of zeros); --record adds other recorders or takes their place, each with a
-table of its own (`probe schema change`, `probe schema guidance`). The table of the one named first
-is printed. --raw keeps the tensors themselves, under <step:03>/<cond|uncond>/<site>, or
+table of its own (`probe schema change`, `probe schema self_attention` …), which grows on disk while
+the run goes on. The table of the one named first is printed. --raw keeps the tensors themselves, under <step:03>/<cond|uncond>/<site>, or
 <step:03>/<site> where both halves of guidance share one.
 Sites outside the denoising loop (text.*, vae.*) are recorded whatever --at-steps says.
 
@@ -41,6 +43,8 @@ Examples:
   probe trace --prompt \"a red ball\" --record guidance
   probe trace --prompt \"a red ball\" --record change
   probe trace --prompt \"a red ball\" --record change statistics --sites 'up.*.cross.out'
+  probe trace --prompt \"a red ball\" --record attention self-attention --at-steps 0,12,24
+  probe trace --prompt \"a red ball\" --record channels pooled --sites mid.out 'up.*.out'
   probe trace --prompt \"a red ball\" --sites 'mid.*' --image ball.png --at-steps 100,500,900";
 
 /// Record any sites of a run: statistics, changes, guidance, or whole tensors.
@@ -107,16 +111,12 @@ pub fn run(mut args: Args) -> Result<u8> {
     let edits = args.sample.edits(&model, &request)?;
     let folder = RunFolder::create(&args.output.out, "trace", &spec(&args)?)?;
 
-    let mut tap = Then(edits, recorders(&plan, args.budget));
+    check_edits(&edits, &args.record, &model)?;
+    let recorded = Recorded { plan: &plan, model: &model, request: &request, folder: &folder };
+    let mut tap = Then(edits, recorded.recorders(&args.record, args.budget)?);
     let made = generate_with_bar(&model, &request, Some(&mut tap))?;
-    let Then(_, Then(Then(statistics, raw), Then(change, guidance))) = tap;
-    let mut recorded = Recorded {
-        statistics: statistics.into_rows(),
-        changes: change.into_changes(),
-        guidance: guidance.into_parts(),
-    };
-    let written = args.record.iter().map(|&recorder| recorded.write(recorder, &folder));
-    let frames = written.collect::<Result<Vec<_>>>()?;
+    let Then(_, Then(All(at_work), raw)) = tap;
+    at_work.into_iter().try_for_each(|recording| recording.finish(&folder))?;
     write_images(&folder, &request, &made)?;
     if let Some(row) = write_source(&folder, &model, &request, &made)? {
         note(&inversion_sentence(&row));
@@ -126,7 +126,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     manifest.schemas = args
         .record
         .iter()
-        .map(|recorder| recorder.table())
+        .flat_map(|recorder| recorder.tables())
         .chain([ImageRow::TABLE, InversionRow::TABLE])
         .map(|table| (table.name.to_owned(), table.version))
         .collect();
@@ -134,11 +134,33 @@ pub fn run(mut args: Args) -> Result<u8> {
         save_tensors(path, &raw.into_tensors())?;
         note(&path.display().to_string());
     }
+    let printed = args.record.first().map(|recorder| recorder.read(&folder)).transpose()?;
     note(&finish(folder, manifest, &args.model, &model)?.display().to_string());
-    if let Some(first) = frames.first() {
-        args.output.format.print(first)?;
+    match printed {
+        Some(frame) if frame.height() <= MOST_PRINTED => args.output.format.print(&frame)?,
+        Some(frame) => {
+            note(&format!("its tables are there; {} rows are not printed", frame.height()))
+        }
+        None => {}
     }
     Ok(0)
+}
+
+/// Nobody reads so many rows; programs read the file.
+const MOST_PRINTED: usize = 1_000_000;
+
+/// Refuses edits that a recorder would not see.
+fn check_edits(edits: &Edits, asked: &[Recorder], model: &DiffusionModel) -> Result<()> {
+    let hidden = |site: &Site| site.name.ends_with(".self.probs") && edits.selects(site);
+    let hidden = model.sites.iter().map(|(_, site)| site).find(|site| hidden(site));
+    match hidden {
+        Some(site) if asked.contains(&Recorder::SelfAttention) => bail!(
+            "--record self-attention goes by queries and keys and would not see the edit at `{}`; \
+             edit *.self.q or *.self.k, or keep the maps with --raw",
+            site.name
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn write_images(folder: &RunFolder, request: &Request, made: &Generation) -> Result<()> {

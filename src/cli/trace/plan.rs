@@ -6,10 +6,10 @@ use anyhow::{Result, bail};
 use indicatif::DecimalBytes;
 
 use super::super::output::note;
-use super::super::sites::{extent, shape_text};
+use super::super::sites::shape_text;
 use super::super::steps;
 use super::Args;
-use super::record::Recorder;
+use super::record::{Recorder, prompt_tokens};
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Purpose, Request};
 use crate::site::{Extent, Glob, Site};
@@ -21,9 +21,6 @@ pub(super) const RAW: &str = "raw";
 
 /// Between the names of recorders in the plan.
 const AND: &str = ", ";
-
-/// What --record change looks at unless --sites says otherwise.
-const CHANGING: &str = "*.cross.out";
 
 /// What will be recorded.
 pub(super) struct Plan {
@@ -40,6 +37,8 @@ struct Course<'a> {
     /// Steps that are recorded.
     recorded: usize,
     extent: Extent,
+    /// Tokens of the prompt without padding.
+    prompt_tokens: usize,
 }
 
 impl Plan {
@@ -51,13 +50,13 @@ impl Plan {
         let list = args.at_steps.as_deref().filter(|_| !looks);
         let steps = list.map(|list| steps::parse(list, evaluations - 1, "step")).transpose()?;
         check_recorders(args, request, evaluations, steps.as_ref())?;
-        let (images, tokens) = (request.seeds.len() as i64, request.context_length(model)? as i64);
         let course = Course {
             model,
             purpose,
             branches: branches(request),
             recorded: steps.as_ref().map_or(evaluations, BTreeSet::len),
-            extent: extent(model, [images, tokens], [request.width, request.height]),
+            extent: request.run_shape(model)?.extent,
+            prompt_tokens: prompt_tokens(model, request)?.len(),
         };
         let by = selections(args, model)?;
         let is_seen = |site: &Site| by.iter().any(|(_, sites)| sites.contains(&site.name));
@@ -140,8 +139,11 @@ fn check_recorders(
 ) -> Result<()> {
     let asks = |recorder| args.record.contains(&recorder);
     let only_guidance = args.record.iter().all(|&recorder| recorder == Recorder::Guidance);
-    if args.sites.is_empty() && (asks(Recorder::Statistics) || args.raw.is_some()) {
-        bail!("--record statistics and --raw need --sites: name some, as in --sites 'mid.*'");
+    let without = args.record.iter().find(|recorder| recorder.usual_sites().is_none());
+    let nameless = without.map(|recorder| format!("--record {}", recorder.name()));
+    let nameless = nameless.or_else(|| args.raw.as_ref().map(|_| "--raw".to_owned()));
+    if let (true, Some(what)) = (args.sites.is_empty(), nameless) {
+        bail!("{what} needs --sites: name some, as in --sites 'mid.*'");
     }
     if !args.sites.is_empty() && only_guidance && args.raw.is_none() {
         bail!(
@@ -172,39 +174,39 @@ fn selections(
     args: &Args,
     model: &DiffusionModel,
 ) -> Result<Vec<(&'static str, BTreeSet<String>)>> {
-    let selected = |globs: &[String]| -> Result<BTreeSet<String>> {
+    let selected = |globs: &[String]| -> Result<Vec<&Site>> {
         let globs: Vec<Glob> = globs.iter().map(Glob::new).collect();
         let ids = model.sites.select(&globs)?.into_iter();
-        Ok(ids.map(|id| model.sites.get(id).name.clone()).collect())
+        Ok(ids.map(|id| model.sites.get(id)).collect())
     };
-    let mut selections = Vec::new();
+    let names = |sites: Vec<&Site>| sites.into_iter().map(|site| site.name.clone()).collect();
+    let mut selections: Vec<(&'static str, BTreeSet<String>)> = Vec::new();
     for &recorder in &args.record {
+        // Guidance is seen at its own sites, whatever else is looked at.
+        let asked = if recorder == Recorder::Guidance { &[][..] } else { &args.sites };
+        let usual = recorder.usual_sites().map(str::to_owned);
+        let globs = if asked.is_empty() { usual.as_slice() } else { asked };
+        let mut sites = selected(globs)?;
+        sites.retain(|site| recorder.suits(site));
+        if sites.is_empty() {
+            bail!("--record {}: none of these sites {}", recorder.name(), recorder.needs());
+        }
         let sites = match recorder {
-            Recorder::Statistics => selected(&args.sites)?,
-            Recorder::Change => {
-                let globs =
-                    if args.sites.is_empty() { &[CHANGING.to_owned()] } else { &args.sites[..] };
-                let mut sites = selected(globs)?;
-                let per_step = |name: &String| {
-                    model.sites.find(name).is_some_and(|id| model.sites.get(id).is_per_step())
-                };
-                sites.retain(per_step);
-                if sites.is_empty() {
-                    bail!(
-                        "--record change: none of these sites is within the denoising loop; leave \
-                         --sites out, or name others"
-                    );
-                }
-                sites
-            }
-            Recorder::Guidance => GuidanceRecorder::SITES.map(str::to_owned).into(),
+            Recorder::SelfAttention => queries_and_keys(&sites),
+            _ => names(sites),
         };
         selections.push((recorder.name(), sites));
     }
     if args.raw.is_some() {
-        selections.push((RAW, selected(&args.sites)?));
+        selections.push((RAW, names(selected(&args.sites)?)));
     }
     Ok(selections)
+}
+
+/// What the layers of these sites' self-attention is known by.
+fn queries_and_keys(sites: &[&Site]) -> BTreeSet<String> {
+    let layers = sites.iter().filter_map(|site| site.name.rsplit_once('.'));
+    layers.flat_map(|(layer, _)| [format!("{layer}.q"), format!("{layer}.k")]).collect()
 }
 
 impl Course<'_> {
@@ -240,6 +242,12 @@ impl Course<'_> {
             {
                 2 * step_bytes
             }
+            // Queries wait for their keys; the map of one image, mean over heads, is the largest
+            // of what is made of them.
+            name if name == Recorder::SelfAttention.name() && site.name.ends_with(".q") => {
+                step_bytes + self.square_of_positions(site)
+            }
+            name if name == Recorder::Attention.name() => self.sums_over_steps(&shape),
             _ => 0,
         });
         TracePlanRow {
@@ -252,6 +260,23 @@ impl Course<'_> {
             bytes: step_bytes * steps,
             held_bytes: held.sum(),
         }
+    }
+}
+
+/// Bytes of a number in what recorders keep.
+const F32_BYTES: u64 = 4;
+
+impl Course<'_> {
+    fn square_of_positions(&self, site: &Site) -> u64 {
+        let shape = site.shape(&self.extent);
+        let positions = site.place_axes().into_iter().map(|axis| shape[axis] as u64);
+        positions.product::<u64>().pow(2) * F32_BYTES
+    }
+
+    /// DAAM's sums: a map of each image, head and token of the prompt.
+    fn sums_over_steps(&self, shape: &[i64]) -> u64 {
+        let maps = shape.iter().rev().skip(1).product::<i64>() as u64;
+        maps * self.prompt_tokens as u64 * F32_BYTES
     }
 }
 

@@ -3,7 +3,7 @@
 use super::AttentionRun;
 use crate::measure::record::MapNumbers;
 use crate::probe::judgement::{self, JudgedImage};
-use crate::table::{AttentionRow, JudgementRow, TokenRow};
+use crate::table::{AttentionRow, JudgementRow, MapOf, TokenRow};
 
 /// One row per image, branch, step, layer, head and token; with `maps`, each map too (mean
 /// over heads, on rows without a head).
@@ -20,30 +20,14 @@ fn attention_row(run: &AttentionRun, numbers: &MapNumbers) -> AttentionRow {
     let token = &run.tokens[numbers.token];
     let layer = &run.record.layers[numbers.layer];
     let (_, _, _, height, width) = layer.per_head.dim();
-    let finite = |x: f64| x.is_finite().then_some(x);
-    AttentionRow {
-        run: run.run.clone(),
-        sample: numbers.sample as u32,
-        step: numbers.step as u32,
-        timestep: numbers.timestep,
-        sigma: numbers.sigma,
-        branch: numbers.branch.label().to_owned(),
-        site: layer.site.clone(),
-        head: Some(numbers.head as u32),
-        token: numbers.token as u32,
-        piece: token.piece.clone(),
-        word: token.word.as_ref().map(|(text, _)| text.clone()),
-        height: height as u32,
-        width: width as u32,
-        mass: numbers.mass.clamp(0.0, 1.0),
-        // Rounding may leave it below zero. `max` would turn NaN into zero, so it comes last.
-        entropy: finite(numbers.entropy).map(|nats| nats.max(0.0)),
-        centroid_x: finite(numbers.centroid[0]),
-        centroid_y: finite(numbers.centroid[1]),
-        peak_x: finite(numbers.peak[0]),
-        peak_y: finite(numbers.peak[1]),
-        map: None,
-    }
+    let of = MapOf {
+        run: &run.run,
+        site: &layer.site,
+        shape: [height as u32, width as u32],
+        piece: &token.piece,
+        word: token.word.as_ref().map(|(text, _)| text.as_str()),
+    };
+    AttentionRow::of_numbers(of, numbers)
 }
 
 /// Rows of the conditional branch's maps, averaged over heads.

@@ -2,6 +2,7 @@
 //! corrupted prompt, for groups of sites and windows of steps (Meng et al. 2022, section 2, for
 //! language models; Basu et al. 2024 for text-to-image models).
 
+pub mod heads;
 mod report;
 
 pub use report::{PatchImages, findings, heat_map, report};

@@ -14,6 +14,7 @@ mod guidance;
 mod judgement;
 mod latent;
 mod outcome;
+mod recorded;
 mod runs;
 mod suite;
 mod timesteps;
@@ -27,6 +28,7 @@ pub use guidance::{GuidanceChangeRow, GuidanceImageRow, GuidanceSweepRow};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
 pub use latent::{LatentBandRow, LatentImpulseRow, LatentSurvivalRow};
 pub use outcome::OutcomeRow;
+pub use recorded::{ChannelRow, DaamRow, MapOf, PooledRow, SelfAttentionRow};
 pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
 };
@@ -35,7 +37,9 @@ pub use timesteps::{
     AttentionOverTimeRow, BandAgreementRow, CommitmentRow, LinearProbeRow, NoiseLevelRow,
     PromptSwitchRow, SiteSimilarityRow, X0AnswerRow,
 };
-pub use tracing::{ChangeRow, GuidanceRow, PatchRow, SiteRow, TracePlanRow, TraceStatisticsRow};
+pub use tracing::{
+    ChangeRow, GuidanceRow, HeadAblationRow, PatchRow, SiteRow, TracePlanRow, TraceStatisticsRow,
+};
 
 /// Any number, or text.
 const ANY: ValueRange = ValueRange::ANY;
@@ -59,6 +63,7 @@ static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
         judgement::TABLES,
         latent::TABLES,
         outcome::TABLES,
+        recorded::TABLES,
         runs::TABLES,
         suite::TABLES,
         timesteps::TABLES,

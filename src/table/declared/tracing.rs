@@ -39,6 +39,41 @@ table! {
 }
 
 table! {
+    /// What one image shows with attention heads taken out, of one kind of statement.
+    HeadAblationRow, "head_ablation", version 1;
+    /// Name of the run folder.
+    run: String, "", ANY;
+    /// Which image of the run, from 0: one prompt and one seed.
+    sample: u32, "", ANY;
+    /// The prompt.
+    prompt: String, "", ANY;
+    /// Seed of the image.
+    seed: u64, "", ANY;
+    /// `ranking`: an image that heads are ranked by; `held-out`: one that sets of the first ranks
+    /// are tested on.
+    part: String, "", ANY;
+    /// Layer of the head that was taken out, such as `up.1.attn.0.block.0.cross`; null where it
+    /// was none or several.
+    site: Option<String>, "", ANY;
+    /// Number of the head, from 0; null where it was none or several.
+    head: Option<u32>, "", ANY;
+    /// How many heads were taken out.
+    heads: u32, "", NOT_NEGATIVE;
+    /// Which heads, where it was several: the kind they ranked first for, or `random-1`,
+    /// `random-2` …
+    set: Option<String>, "", ANY;
+    /// `colour`, `shape`, `binding`, `relation`: the share of such statements of the prompt that
+    /// hold in the image. `latent`: how far the last latent moved from the untouched run's, over
+    /// its norm.
+    measure: String, "", ANY;
+    /// Its value; null where the prompt makes no such statement.
+    value: Option<f64>, "share", NOT_NEGATIVE;
+    /// Null for the measurement itself; `untouched` nothing was taken out, `random-heads` as many
+    /// heads as a set has, drawn at random.
+    control: Option<String>, "", ANY;
+}
+
+table! {
     /// What one tensor looked like at one step: a summary over all its values.
     TraceStatisticsRow, "trace_statistics", version 2;
     /// Name of the run folder.
@@ -166,6 +201,7 @@ table! {
 /// The tables of this file.
 pub(super) const TABLES: &[TableDeclaration] = &[
     PatchRow::TABLE,
+    HeadAblationRow::TABLE,
     TraceStatisticsRow::TABLE,
     ChangeRow::TABLE,
     GuidanceRow::TABLE,

@@ -70,12 +70,9 @@ fn is_of(name: &str, site: &Site) -> bool {
 
 /// Mean over images and places, with those axes kept at length 1.
 fn mean_over_places(site: &Site, x: &Tensor) -> Tensor {
-    let is_place = |axis: &Axis| {
-        use Axis::{Column, FineColumn, FineRow, Image, Position, Row};
-        matches!(axis, Image | Row(_) | Column(_) | FineRow(_) | FineColumn(_) | Position(_))
-    };
-    let axes = site.axes.iter().enumerate().filter(|(_, axis)| is_place(axis));
-    let axes: Vec<i64> = axes.map(|(i, _)| i as i64).collect();
+    let images = site.axes.iter().position(|axis| *axis == Axis::Image);
+    let axes: Vec<i64> =
+        images.into_iter().chain(site.place_axes()).map(|axis| axis as i64).collect();
     x.to_kind(Kind::Float).mean_dim(axes.as_slice(), true, Kind::Float)
 }
 

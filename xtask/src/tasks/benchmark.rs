@@ -20,5 +20,5 @@ fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let workspace = Workspace::locate()?;
     let (environment, arguments) = Environment::from_arguments(&workspace, arguments)?;
     let program = probe::build(&workspace)?;
-    environment.run_beside(&workspace, "benchmark.py", &program, &arguments)
+    environment.run_beside(&workspace, "fixtures/scripts/benchmark.py", &program, &arguments)
 }

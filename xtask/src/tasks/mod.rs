@@ -5,6 +5,7 @@ mod gate;
 mod goldens;
 mod help;
 mod notebooks;
+mod overhead;
 mod parity;
 mod probe;
 mod setup;
@@ -35,6 +36,7 @@ pub const TASKS: &[Task] = &[
     goldens::TASK,
     parity::TASK,
     benchmark::TASK,
+    overhead::TASK,
     notebooks::TASK,
     gate::TASK,
     help::TASK,

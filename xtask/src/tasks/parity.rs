@@ -20,5 +20,5 @@ fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let workspace = Workspace::locate()?;
     let (environment, arguments) = Environment::from_arguments(&workspace, arguments)?;
     let program = probe::build(&workspace)?;
-    environment.run_beside(&workspace, "parity.py", &program, &arguments)
+    environment.run_beside(&workspace, "fixtures/scripts/parity.py", &program, &arguments)
 }
