@@ -10,6 +10,8 @@
 //! | [`interval`] | a mean or a rate with its interval |
 //! | [`bootstrap`] | intervals by resampling prompts, with a seed |
 //! | [`paired`] | whether yes-or-no outcomes changed between two runs, and by how much |
+//! | [`change_point`] | at which of several runs the outcomes of the same prompts changed |
+//! | [`emergence`] | when in training a share passes a level, and what came first |
 //! | [`multiplicity`] | p-values of several tests at once |
 //! | [`permutation`] | controls and exact-by-resampling p-values |
 //! | [`image`](mod@image) | how far two images are apart |
@@ -19,8 +21,10 @@
 //! silent 0 or NaN.
 
 pub mod bootstrap;
+pub mod change_point;
 pub mod covered;
 pub mod daam;
+pub mod emergence;
 mod error;
 pub mod image;
 pub mod interval;

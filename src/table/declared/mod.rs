@@ -8,6 +8,7 @@ use super::{TableDeclaration, TableError, ValueRange};
 
 mod attention;
 mod comparison;
+mod history;
 mod judgement;
 mod outcome;
 mod runs;
@@ -16,6 +17,9 @@ mod tracing;
 
 pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow};
 pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
+pub use history::{
+    ChangePointRow, EmergenceOrderRow, EmergenceRow, EmergenceTimeRow, TrendRow,
+};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
 pub use outcome::OutcomeRow;
 pub use runs::{
@@ -40,6 +44,7 @@ static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
     [
         attention::TABLES,
         comparison::TABLES,
+        history::TABLES,
         judgement::TABLES,
         outcome::TABLES,
         runs::TABLES,
