@@ -120,9 +120,14 @@ fn parse_margin(text: &str) -> Result<Margin, String> {
         Some((category, share)) => (Some(category.to_owned()), share),
         None => (None, text),
     };
-    match share.parse() {
-        Ok(share) if share > 0.0 && share <= 1.0 => Ok(Margin { category, share }),
-        _ => Err("a margin is a share above 0 and up to 1, such as 0.05".to_owned()),
+    Ok(Margin { category, share: parse_share(share)? })
+}
+
+/// A share above 0 and up to 1.
+pub(super) fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("it is a share above 0 and up to 1, such as 0.05".to_owned()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod drawn;
 mod given;
+mod plan;
 mod suite_args;
 
 use std::collections::BTreeMap;
@@ -41,8 +42,10 @@ Held-out prompts are compared with their seen twins in the table `gap`.";
 
 /// Judge a model's images of prompts the world understands.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -78,6 +81,12 @@ pub struct Args {
     suite: suite_args::SuiteArgs,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// How many prompts and images a wanted effect needs, from the variance of runs
+    Plan(plan::Args),
+}
+
 impl Args {
     /// How far the model was trained, where the command line says so.
     fn training(&self) -> Option<TrainingRecord> {
@@ -104,6 +113,9 @@ struct Judged {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<u8> {
+    if let Some(Action::Plan(args)) = &args.action {
+        return plan::run(args);
+    }
     if args.suite.images.is_some() || args.suite.detections.is_some() {
         return given::run(&args);
     }

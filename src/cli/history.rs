@@ -121,8 +121,17 @@ const SHORT_TREND: [&str; 8] =
     ["series", "category", "place", "run", "training_step", "share", "low", "high"];
 /// Columns of change points that a terminal has room for.
 const SHORT_CHANGES: [&str; 11] = [
-    "series", "category", "direction", "place", "place_low", "place_high", "before", "after",
-    "difference", "low", "high",
+    "series",
+    "category",
+    "direction",
+    "place",
+    "place_low",
+    "place_high",
+    "before",
+    "after",
+    "difference",
+    "low",
+    "high",
 ];
 
 /// Runs the command.

@@ -82,8 +82,12 @@ impl Bootstrap {
     ///
     /// # Errors
     /// [`Undefined::Empty`] without outcomes, or settings out of range.
-    pub fn cluster_rate<K: Ord + Clone>(&self, outcomes: &[(bool, K)]) -> Result<Estimate, Undefined> {
-        let values: Vec<f64> = outcomes.iter().map(|(holds, _)| f64::from(u8::from(*holds))).collect();
+    pub fn cluster_rate<K: Ord + Clone>(
+        &self,
+        outcomes: &[(bool, K)],
+    ) -> Result<Estimate, Undefined> {
+        let values: Vec<f64> =
+            outcomes.iter().map(|(holds, _)| f64::from(u8::from(*holds))).collect();
         let clusters: Vec<K> = outcomes.iter().map(|(_, cluster)| cluster.clone()).collect();
         let number = clusters.iter().collect::<BTreeSet<_>>().len();
         if number > 1 {

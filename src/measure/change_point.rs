@@ -169,11 +169,7 @@ impl RepeatedOutcomes {
     }
 
     /// The earliest and the latest break that resampled prompts give.
-    fn place(
-        &self,
-        segment: &Range<usize>,
-        search: &Search,
-    ) -> Result<(usize, usize), Undefined> {
+    fn place(&self, segment: &Range<usize>, search: &Search) -> Result<(usize, usize), Undefined> {
         let mut places = search.bootstrap.draws(self.prompts(), |drawn| {
             let held: Vec<&[u32]> =
                 self.drawn(drawn).map(|prompt| &prompt.held[segment.clone()]).collect();

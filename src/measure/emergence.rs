@@ -95,7 +95,10 @@ pub fn rising(checkpoints: &[Checkpoint]) -> Vec<f64> {
 
 /// The range of resampled passings: the middle `bootstrap.confidence` of them, each end a passing
 /// that was drawn, so that ends beyond the checkpoints stay what they are.
-pub fn passing_interval(mut drawn: Vec<Passing>, bootstrap: &Bootstrap) -> Option<(Passing, Passing)> {
+pub fn passing_interval(
+    mut drawn: Vec<Passing>,
+    bootstrap: &Bootstrap,
+) -> Option<(Passing, Passing)> {
     drawn.sort_by(|a, b| a.place().total_cmp(&b.place()));
     let last = drawn.len().checked_sub(1)?;
     let tail = ((1.0 - bootstrap.confidence) / 2.0 * last as f64).floor() as usize;

@@ -7,3 +7,4 @@ pub mod history;
 pub mod judgement;
 pub mod outcome;
 pub mod patch;
+pub mod plan;

@@ -61,7 +61,8 @@ fn summary(
 ) -> Result<OutcomeSummaryRow, Undefined> {
     let decided: Vec<(bool, &str)> =
         rows.iter().filter_map(|row| Some((row.holds?, row.item.as_str()))).collect();
-    let rate = if decided.is_empty() { None } else { Some(Bootstrap::default().cluster_rate(&decided)?) };
+    let rate =
+        if decided.is_empty() { None } else { Some(Bootstrap::default().cluster_rate(&decided)?) };
     let scores: Vec<f64> = rows.iter().filter_map(|row| row.score).collect();
     let mut items: Vec<&str> = rows.iter().map(|row| row.item.as_str()).collect();
     items.sort_unstable();

@@ -103,8 +103,7 @@ pub fn emergence(series: &Series, settings: &Settings) -> Result<Emergence, Hist
     check_kinds(&all, &settings.kinds)?;
     let mut found = Emergence::default();
     for learned in &all {
-        let measure =
-            |source| HistoryError::Measure { category: learned.category.clone(), source };
+        let measure = |source| HistoryError::Measure { category: learned.category.clone(), source };
         found.curves.extend(learned.curves(series).map_err(measure)?);
         learned.times(series.number, settings, &mut found).map_err(measure)?;
     }
@@ -318,8 +317,10 @@ impl Learned {
             [] => SEQUENCE.to_vec(),
             given => given.iter().map(String::as_str).collect(),
         };
-        let there: Vec<&str> =
-            tested.into_iter().filter(|kind| drawn.get(kind).is_some_and(|d| !d.is_empty())).collect();
+        let there: Vec<&str> = tested
+            .into_iter()
+            .filter(|kind| drawn.get(kind).is_some_and(|d| !d.is_empty()))
+            .collect();
         if there.len() > 1 {
             found.order.extend(self.order(series, settings.significance, &there, &drawn)?);
             let chain = chain(&there, &drawn);

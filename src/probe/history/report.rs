@@ -171,11 +171,7 @@ fn warnings(input: &ReportInput<'_>) -> Vec<String> {
     warnings
 }
 
-fn trend_section(
-    series: &Series,
-    trends: &Trends,
-    order: Order,
-) -> Result<Section, FigureError> {
+fn trend_section(series: &Series, trends: &Trends, order: Order) -> Result<Section, FigureError> {
     let mut section = Section::new(format!("Series {}: trends", series.number));
     let asked = series.asked.iter().map(|(what, value)| format!("{what}: {value}"));
     section = section.prose(asked.collect::<Vec<_>>().join("; "));
@@ -191,11 +187,8 @@ fn trend_section(
 fn trend_charts(trends: &Trends, order: Order) -> Vec<CurveChart> {
     let mut curves: Vec<(&str, &str, Curve)> = Vec::new();
     for row in &trends.trend {
-        let point = CurvePoint {
-            x: place(row, order),
-            y: row.share,
-            interval: Some((row.low, row.high)),
-        };
+        let point =
+            CurvePoint { x: place(row, order), y: row.share, interval: Some((row.low, row.high)) };
         let name = (row.suite.as_str(), row.category.as_str());
         match curves.iter_mut().find(|(suite, category, _)| (*suite, *category) == name) {
             Some((.., curve)) => curve.points.push(point),

@@ -1,4 +1,4 @@
-//! Tables of many runs in the order of time, or of training.
+//! Tables of many runs: in the order of time or of training, and what they say of further ones.
 
 use super::{ANY, COSINE, FROM_ONE, NOT_NEGATIVE, UNIT};
 use crate::table::declare::table;
@@ -152,6 +152,64 @@ table! {
     verdict: String, "", ANY;
 }
 
+table! {
+    /// How many prompts and images see a wanted effect.
+    PlanRow, "plan", version 1;
+    /// Name of the suite.
+    suite: String, "", ANY;
+    /// Who judged, and in which version.
+    judge: String, "", ANY;
+    /// Category of the prompts; `overall`: all of the suite's.
+    category: String, "", ANY;
+    /// What the variance is from: `runs` (the same seeds in consecutive runs) or `seeds` (two seeds
+    /// of a prompt in one run, which differ more than a small change makes them).
+    basis: String, "", ANY;
+    /// Pairs of images it is from.
+    pairs: u64, "pair", FROM_ONE;
+    /// Share of pairs that differ, with one more pair each way.
+    discordance: f64, "share", UNIT;
+    /// How alike the changes of one prompt's images are (intraclass correlation, within 0 and 1);
+    /// null where the store cannot say, and then a prompt counts as one image.
+    correlation: Option<f64>, "", UNIT;
+    /// Loss of share that is to be seen.
+    effect: f64, "share", UNIT;
+    /// Chance to see it.
+    power: f64, "share", UNIT;
+    /// Level of the category's test: that of all over the number of categories.
+    significance: f64, "", UNIT;
+    /// Images of each prompt.
+    images_per_prompt: u32, "image", FROM_ONE;
+    /// Prompts that it takes.
+    prompts_needed: u64, "prompt", FROM_ONE;
+    /// Images that it takes.
+    images_needed: u64, "image", FROM_ONE;
+    /// Prompts that the suite has.
+    prompts: u64, "prompt", FROM_ONE;
+    /// Whether these are enough.
+    enough: bool, "", ANY;
+}
+
+table! {
+    /// How often the gate raises an alarm though nothing changed.
+    FalseAlarmRow, "false_alarms", version 1;
+    /// What was exchanged at random: see `plan`.
+    basis: String, "", ANY;
+    /// Categories compared at once.
+    categories: u32, "", FROM_ONE;
+    /// Comparisons made.
+    comparisons: u32, "", FROM_ONE;
+    /// Those of them in which any category changed, after Holm's correction.
+    alarms: u32, "", ANY;
+    /// Their share.
+    share: f64, "share", UNIT;
+    /// Lower end of its 95 % Wilson interval.
+    low: f64, "share", UNIT;
+    /// Upper end of it.
+    high: f64, "share", UNIT;
+    /// Level that the gate claims.
+    significance: f64, "", UNIT;
+}
+
 /// The tables of this file.
 pub(super) const TABLES: &[TableDeclaration] = &[
     TrendRow::TABLE,
@@ -159,4 +217,6 @@ pub(super) const TABLES: &[TableDeclaration] = &[
     EmergenceRow::TABLE,
     EmergenceTimeRow::TABLE,
     EmergenceOrderRow::TABLE,
+    PlanRow::TABLE,
+    FalseAlarmRow::TABLE,
 ];

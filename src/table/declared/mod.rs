@@ -18,7 +18,8 @@ mod tracing;
 pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow};
 pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
 pub use history::{
-    ChangePointRow, EmergenceOrderRow, EmergenceRow, EmergenceTimeRow, TrendRow,
+    ChangePointRow, EmergenceOrderRow, EmergenceRow, EmergenceTimeRow, FalseAlarmRow, PlanRow,
+    TrendRow,
 };
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
 pub use outcome::OutcomeRow;
