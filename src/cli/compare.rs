@@ -120,13 +120,18 @@ fn parse_margin(text: &str) -> Result<Margin, String> {
         Some((category, share)) => (Some(category.to_owned()), share),
         None => (None, text),
     };
-    match share.parse() {
-        Ok(share) if share > 0.0 && share <= 1.0 => Ok(Margin { category, share }),
-        _ => Err("a margin is a share above 0 and up to 1, such as 0.05".to_owned()),
+    Ok(Margin { category, share: parse_share(share)? })
+}
+
+/// A share above 0 and up to 1.
+pub(super) fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("it is a share above 0 and up to 1, such as 0.05".to_owned()),
     }
 }
 
-fn parse_significance(text: &str) -> Result<f64, String> {
+pub(super) fn parse_significance(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(share) if share > 0.0 && share < 0.5 => Ok(share),
         _ => Err("a level is a share between 0 and 0.5, such as 0.05".to_owned()),
@@ -266,28 +271,48 @@ fn options(args: &Args) -> Vec<(&'static str, Vec<String>)> {
 }
 
 fn spec(args: &Args) -> Result<String> {
+    spec_of("compare", &args.runs, options(args), args.strict)
+}
+
+fn command(args: &Args) -> String {
+    command_of("compare", &args.runs, options(args), args.strict)
+}
+
+/// A command over runs as a spec.
+pub(super) fn spec_of(
+    kind: &str,
+    runs: &[String],
+    options: Vec<(&'static str, Vec<String>)>,
+    strict: bool,
+) -> Result<String> {
     let mut spec = toml::Table::new();
-    spec.insert("kind".to_owned(), "compare".into());
+    spec.insert("kind".to_owned(), kind.into());
     spec.insert("version".to_owned(), 1.into());
-    spec.insert("arguments".to_owned(), args.runs.clone().into());
-    for (name, values) in options(args) {
+    spec.insert("arguments".to_owned(), runs.to_vec().into());
+    for (name, values) in options {
         spec.insert(name.replace('-', "_"), values.into());
     }
-    if args.strict {
+    if strict {
         spec.insert("strict".to_owned(), true.into());
     }
     Ok(toml::to_string_pretty(&spec)?)
 }
 
-fn command(args: &Args) -> String {
-    let mut words = vec!["probe".to_owned(), "compare".to_owned()];
-    words.extend(args.runs.iter().map(|run| quoted(run)));
-    for (name, values) in options(args) {
+/// A command over runs as a command line.
+pub(super) fn command_of(
+    kind: &str,
+    runs: &[String],
+    options: Vec<(&'static str, Vec<String>)>,
+    strict: bool,
+) -> String {
+    let mut words = vec!["probe".to_owned(), kind.to_owned()];
+    words.extend(runs.iter().map(|run| quoted(run)));
+    for (name, values) in options {
         for value in values {
             words.extend([format!("--{name}"), quoted(&value)]);
         }
     }
-    if args.strict {
+    if strict {
         words.push("--strict".to_owned());
     }
     words.join(" ")

@@ -3,6 +3,7 @@
 mod diagnosed;
 mod drawn;
 mod given;
+mod plan;
 mod suite_args;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use crate::pipeline::{Request, generate};
 use crate::probe::judgement::{JudgedImage, judgement_rows};
 use crate::probe::outcome::{SuiteIdentity, SuiteImage, outcome_row, world_held_out, world_item};
 use crate::report::Rerun;
-use crate::run::{RunFolder, digest_bytes};
+use crate::run::{RunFolder, TrainingRecord, digest_bytes};
 use crate::sampler::SamplerKind;
 use crate::suite::Job;
 use crate::table::{ImageRow, JudgementRow, JudgementSummaryRow, OutcomeRow, frame, write_parquet};
@@ -44,8 +45,10 @@ Held-out prompts are compared with their seen twins in the table `gap`.";
 
 /// Judge a model's images of prompts the world understands.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -71,10 +74,40 @@ pub struct Args {
     /// Change what flows, such as "zero sites=mid.out steps=0-5"; may be repeated
     #[arg(long = "edit", value_name = "EDIT", long_help = super::edits::HELP)]
     edits: Vec<String>,
+    /// Optimiser steps that the model was trained for; kept for `probe history`
+    #[arg(long, value_name = "N")]
+    training_step: Option<u64>,
+    /// Images that the model was trained with; kept for `probe history`
+    #[arg(long, value_name = "N", requires = "training_step")]
+    training_images: Option<u64>,
     #[command(flatten)]
     suite: suite_args::SuiteArgs,
     #[command(flatten)]
     diagnosis: diagnosed::DiagnoseArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// How many prompts and images a wanted effect needs, from the variance of runs
+    Plan(plan::Args),
+}
+
+impl Args {
+    /// How far the model was trained, where the command line says so.
+    fn training(&self) -> Option<TrainingRecord> {
+        Some(TrainingRecord { step: self.training_step?, images: self.training_images })
+    }
+
+    /// The same as options of a spec.
+    fn put_training(&self, spec: &mut toml::Table) {
+        let given =
+            [("training_step", self.training_step), ("training_images", self.training_images)];
+        for (name, value) in given {
+            if let Some(value) = value {
+                spec.insert(name.to_owned(), seed_value(value));
+            }
+        }
+    }
 }
 
 /// One judged image.
@@ -85,6 +118,9 @@ struct Judged {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<u8> {
+    if let Some(Action::Plan(args)) = &args.action {
+        return plan::run(args);
+    }
     if args.suite.images.is_some() || args.suite.detections.is_some() {
         return given::run(&args);
     }
@@ -103,6 +139,7 @@ pub fn run(args: Args) -> Result<u8> {
     manifest.world_version = Some(world::VERSION.to_string());
     manifest.judge_version = Some(format!("{} {}", judge::NAME, judge::VERSION));
     manifest.schemas = crate::table::versions();
+    manifest.training = args.training();
     let spec = toml::to_string_pretty(&spec(&args, &categories))?;
     let folder = RunFolder::create(&args.output.out, "failures", &spec)?;
 
@@ -205,6 +242,7 @@ fn spec(args: &Args, categories: &[Category]) -> toml::Table {
     if !args.edits.is_empty() {
         put("edit", args.edits.clone().into());
     }
+    args.put_training(&mut spec);
     spec
 }
 

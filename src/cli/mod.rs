@@ -21,6 +21,7 @@ mod forward;
 mod generate;
 #[cfg(feature = "torch")]
 mod guidance;
+mod history;
 #[cfg(feature = "torch")]
 mod image_args;
 #[cfg(feature = "torch")]
@@ -135,6 +136,8 @@ enum Command {
     Failures(failures::Args),
     /// Did a change make a model better or worse? Two runs of one suite, paired
     Compare(compare::Args),
+    /// Trends over runs, with change points; over checkpoints, what is learned first
+    History(history::Args),
     /// List, show and check suites of prompts
     Suites(suites::Args),
     /// Run a spec: a run written down as TOML
@@ -198,6 +201,7 @@ impl Cli {
             #[cfg(feature = "torch")]
             Command::Failures(args) => failures::run(args),
             Command::Compare(args) => compare::run(args),
+            Command::History(args) => history::run(args),
             Command::Suites(args) => suites::run(args),
             Command::Run(args) => spec::run(args),
             Command::Validate(args) => spec::validate(args),

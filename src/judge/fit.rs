@@ -2,7 +2,7 @@
 
 use super::backdrop::{Backdrop, beyond_shadow};
 use super::grid::{Grid, Mask};
-use super::template::{COVERAGE, PATTERNS, Patch, Place, Shapes, Template, outline};
+use super::template::{COVERAGE, Extent, PATTERNS, Place, Plain, Shapes, Template, outline};
 use crate::world::{Finish, Shape};
 
 /// A solid at a place, and how well it explains the pixels there.
@@ -43,6 +43,9 @@ const MOST_PAINT: f32 = 1.8;
 pub(super) struct View<'a> {
     pub grid: &'a Grid,
     pub backdrop: &'a Backdrop,
+    /// Differences from the background beyond what a shadow explains: the same wherever a solid
+    /// is tried, so they are worked out once an image.
+    pub bare: &'a [[f32; 3]],
     /// Pixels that belong to other regions are left out.
     pub others: &'a Mask,
     /// Box around the region to explain, in working pixels: left, top, right, bottom (one past
@@ -102,14 +105,19 @@ struct Errors {
 }
 
 impl Errors {
-    /// Adds one pixel: what the solid shows there, what is there, and the background behind.
-    fn add(&mut self, patch: &Patch, pixel: [f32; 3], backdrop: [f32; 3]) {
-        let coverage = patch[COVERAGE];
-        let bare = beyond_shadow(pixel, backdrop);
-        self.nothing += bare[0] * bare[0] + bare[1] * bare[1] + bare[2] * bare[2];
+    /// Adds one pixel: what the plain solid shows there, what is there, the background behind,
+    /// and, asked for only where the solid is, what patterns add.
+    fn add(
+        &mut self,
+        plain: Plain,
+        pixel: [f32; 3],
+        backdrop: [f32; 3],
+        patterns: impl FnOnce() -> [[f32; 3]; 2],
+    ) {
+        let coverage = plain[COVERAGE];
         let behind: [f32; 3] = std::array::from_fn(|k| (1.0 - coverage) * backdrop[k]);
         // What is left for the background to explain, shadows allowed where it shows most.
-        let rest = std::array::from_fn(|k| pixel[k] - patch[k]);
+        let rest = std::array::from_fn(|k| pixel[k] - plain[k]);
         let e: [f32; 3] = if coverage < 0.5 {
             beyond_shadow(rest, behind)
         } else {
@@ -119,10 +127,9 @@ impl Errors {
         if coverage < 0.5 {
             return;
         }
-        for (pattern, from) in PATTERNS.into_iter().enumerate() {
-            for k in 0..3 {
-                let v = patch[from + k];
-                self.along[pattern] += v * e[k];
+        for (pattern, added) in patterns().into_iter().enumerate() {
+            for (v, e) in added.into_iter().zip(e) {
+                self.along[pattern] += v * e;
                 self.square[pattern] += v * v;
             }
         }
@@ -151,26 +158,32 @@ impl View<'_> {
         let mut paint = [1.0; 3];
         if self.lenient.is_some() {
             let (mut drawn, mut there) = ([1e-3; 3], [1e-3; 3]);
-            self.each_pixel(template, place, |patch, pixel, backdrop, _| {
-                if patch[COVERAGE] >= 0.5 {
+            self.each_pixel(place, |across, down, at| {
+                let plain = template.plain(across, down);
+                if plain[COVERAGE] >= 0.5 {
+                    let (pixel, backdrop) = (self.grid.rgb[at], self.backdrop.rgb[at]);
                     for k in 0..3 {
-                        drawn[k] += patch[k];
-                        there[k] += (pixel[k] - (1.0 - patch[COVERAGE]) * backdrop[k]).max(0.0);
+                        drawn[k] += plain[k];
+                        there[k] += (pixel[k] - (1.0 - plain[COVERAGE]) * backdrop[k]).max(0.0);
                     }
                 }
             });
             paint = std::array::from_fn(|k| (there[k] / drawn[k]).clamp(LEAST_PAINT, MOST_PAINT));
         }
         let (mut errors, mut pixels) = (Errors::default(), 0.0);
-        self.each_pixel(template, place, |mut patch, pixel, backdrop, at| {
-            for from in [0, PATTERNS[0], PATTERNS[1]] {
-                for k in 0..3 {
-                    patch[from + k] *= paint[k];
-                }
+        self.each_pixel(place, |across, down, at| {
+            let mut plain = template.plain(across, down);
+            for k in 0..3 {
+                plain[k] *= paint[k];
             }
-            errors.add(&patch, pixel, backdrop);
+            errors.add(plain, self.grid.rgb[at], self.backdrop.rgb[at], || {
+                let added = template.patterns(across, down);
+                PATTERNS.map(|from| std::array::from_fn(|k| added[from + k] * paint[k]))
+            });
+            let bare = self.bare[at];
+            errors.nothing += bare[0] * bare[0] + bare[1] * bare[1] + bare[2] * bare[2];
             if let Some(presence) = &self.lenient {
-                let off = patch[COVERAGE] - presence.coverage[at];
+                let off = plain[COVERAGE] - presence.coverage[at];
                 errors.outline += presence.worth * off * off;
             }
             pixels += 1.0;
@@ -192,25 +205,19 @@ impl View<'_> {
         if self.lenient.is_some() { COLOURS * left + errors.outline } else { left }
     }
 
-    /// Hands every pixel around a place to `visit`, but those of other regions: what the solid
-    /// shows there, the pixel, the background behind it, and the pixel's index.
-    fn each_pixel(
-        &self,
-        template: &Template,
-        place: Place,
-        mut visit: impl FnMut(Patch, [f32; 3], [f32; 3], usize),
-    ) {
+    /// Hands every pixel around a place to `visit`, but those of other regions: what it sees of a
+    /// template across and down, and its index.
+    fn each_pixel(&self, place: Place, mut visit: impl FnMut(Extent, Extent, usize)) {
         let (own, all) = (place.window(self.others), self.bounds);
         let (x0, y0) = (own.0.min(all.0), own.1.min(all.1));
         let (x1, y1) = (own.2.max(all.2), own.3.max(all.3));
         let columns = place.columns(x0, x1.saturating_sub(x0), self.softness);
         let rows = place.rows(y0, y1.saturating_sub(y0), self.softness);
         for (y, &row) in (y0..).zip(&rows) {
-            for (x, &column) in (x0..).zip(&columns) {
-                let at = y * self.grid.width + x;
+            let first = y * self.grid.width + x0;
+            for (at, &column) in (first..).zip(&columns) {
                 if !self.others.on[at] {
-                    let patch = template.patch(column, row);
-                    visit(patch, self.grid.rgb[at], self.backdrop.rgb[at], at);
+                    visit(column, row, at);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use image::RgbImage;
 use ndarray::{Array2, Zip};
 
-use super::backdrop::{Backdrop, classify, light, standing_out};
+use super::backdrop::{Backdrop, beyond_shadow, classify, light, standing_out};
 use super::fit::{Fit, PATTERNED, Presence, View, bounds_of};
 use super::grid::{Grid, Mask, components, median};
 use super::paint::{Tint, tint};
@@ -64,6 +64,8 @@ pub(super) struct Ground {
     /// The working image, smoothed if it is noisy.
     pub calm: Grid,
     pub backdrop: Backdrop,
+    /// How the pixels of the image that was given differ from it, shadows allowed.
+    bare: Vec<[f32; 3]>,
     /// How strongly each pixel stands out.
     pub strength: Vec<f32>,
     /// The pixels that do.
@@ -90,7 +92,9 @@ impl Ground {
         for part in components(&marks, true).into_iter().filter(|part| part.area() >= DUST) {
             mask = mask.or(&part);
         }
-        Ground { calm, backdrop, strength, mask, noise }
+        let differs = |(&pixel, &behind): (&[f32; 3], &[f32; 3])| beyond_shadow(pixel, behind);
+        let bare = grid.rgb.iter().zip(&backdrop.rgb).map(differs).collect();
+        Ground { calm, backdrop, bare, strength, mask, noise }
     }
 
     /// How much of each pixel something covers, going by how strongly the region stands out.
@@ -243,6 +247,7 @@ fn candidate(region: Mask, grid: &Grid, ground: &Ground, marks: &Mask) -> Candid
     let mut view = View {
         grid,
         backdrop: &ground.backdrop,
+        bare: &ground.bare,
         others: &others,
         bounds: region.bounds().unwrap_or((0, 0, 0, 0)),
         noise: ground.noise,

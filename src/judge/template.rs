@@ -16,19 +16,23 @@ const SIDE: usize = 68;
 /// Side of the table of sums, which has a row and a column of zeros before the rest.
 const ROW: usize = SIDE + 1;
 
-/// What is known of a template's patch: colour of the plain solid times coverage and the
-/// coverage; then what stripes add to that colour, and a zero; then the same of dots.
-pub(super) type Patch = [f32; 12];
-/// Where the coverage is in a patch, and where stripes and dots begin.
+/// What a patch of the plain solid shows: its colour times coverage, and the coverage.
+pub(super) type Plain = [f32; 4];
+/// What stripes add to that colour, and a zero; then the same of dots.
+pub(super) type Patterns = [f32; 8];
+/// Where the coverage is in a plain patch.
 pub(super) const COVERAGE: usize = 3;
-pub(super) const PATTERNS: [usize; 2] = [4, 8];
+/// Where stripes and dots begin in patterns.
+pub(super) const PATTERNS: [usize; 2] = [0, 4];
 
 /// A solid of one colour under one light, as sums over rectangles: any patch of it can be
 /// averaged with four look-ups, at any scale and offset, which is how a pixel sees it.
 pub(super) struct Template {
     pub shape: Shape,
-    /// `sums[y * ROW + x]` is the sum over all template pixels above and to the left.
-    sums: Vec<Patch>,
+    /// `plain[y * ROW + x]` is the sum over all template pixels above and to the left. Patterns lie
+    /// apart: most pixels are asked for the plain solid only, whose table fits a near cache.
+    plain: Vec<Plain>,
+    patterns: Vec<Patterns>,
 }
 
 /// A place for a template in the working image, in working pixels.
@@ -68,9 +72,10 @@ impl Template {
         const FINE: usize = 4;
         let fine = masks(&scene(Finish::Plain), FINE * size);
         let from = (size - SIDE) / 2;
-        let mut sums = vec![[0.0; 12]; ROW * ROW];
+        let mut plain = vec![[0.0; 4]; ROW * ROW];
+        let mut patterns = vec![[0.0; 8]; ROW * ROW];
         for y in 0..SIDE {
-            let mut row: Patch = [0.0; 12];
+            let (mut row, mut patterned): (Plain, Patterns) = ([0.0; 4], [0.0; 8]);
             for x in 0..SIDE {
                 let (ix, iy) = (x + from, y + from);
                 let hits = (0..FINE * FINE).filter(|i| {
@@ -84,32 +89,41 @@ impl Template {
                 row[COVERAGE] += coverage;
                 for k in 0..3 {
                     row[k] += coverage * colours[0][k];
-                    row[PATTERNS[0] + k] += coverage * (colours[1][k] - colours[0][k]);
-                    row[PATTERNS[1] + k] += coverage * (colours[2][k] - colours[0][k]);
+                    patterned[PATTERNS[0] + k] += coverage * (colours[1][k] - colours[0][k]);
+                    patterned[PATTERNS[1] + k] += coverage * (colours[2][k] - colours[0][k]);
                 }
-                let above = sums[y * ROW + x + 1];
-                sums[(y + 1) * ROW + x + 1] = std::array::from_fn(|k| above[k] + row[k]);
+                let (above, at) = (y * ROW + x + 1, (y + 1) * ROW + x + 1);
+                plain[at] = std::array::from_fn(|k| plain[above][k] + row[k]);
+                patterns[at] = std::array::from_fn(|k| patterns[above][k] + patterned[k]);
             }
         }
-        Template { shape, sums }
+        Template { shape, plain, patterns }
     }
 
-    /// What a working pixel sees of the solid, given its extents across and down
+    /// What a working pixel sees of the plain solid, given its extents across and down
     /// ([`Place::columns`], [`Place::rows`]).
-    pub fn patch(&self, across: Extent, down: Extent) -> Patch {
-        let (above, below) = (down.from * ROW, down.to * ROW);
-        let (a, b) = (&self.sums[above + across.from], &self.sums[above + across.to]);
-        let (c, d) = (&self.sums[below + across.from], &self.sums[below + across.to]);
-        // Around the solid the template has air: the part of a pixel beyond it sees nothing.
-        let scale = across.share * down.share;
-        std::array::from_fn(|k| (d[k] - b[k] - c[k] + a[k]) * scale)
+    pub fn plain(&self, across: Extent, down: Extent) -> Plain {
+        mean(&self.plain, across, down)
+    }
+
+    /// What patterns add to that.
+    pub fn patterns(&self, across: Extent, down: Extent) -> Patterns {
+        mean(&self.patterns, across, down)
+    }
+
+    fn coverage(&self, across: Extent, down: Extent) -> f32 {
+        self.plain(across, down)[COVERAGE]
     }
 }
 
-impl Template {
-    fn coverage(&self, across: Extent, down: Extent) -> f32 {
-        self.patch(across, down)[COVERAGE]
-    }
+/// The mean over a patch from sums over rectangles.
+fn mean<const N: usize>(sums: &[[f32; N]], across: Extent, down: Extent) -> [f32; N] {
+    let (above, below) = (down.from * ROW, down.to * ROW);
+    let (a, b) = (&sums[above + across.from], &sums[above + across.to]);
+    let (c, d) = (&sums[below + across.from], &sums[below + across.to]);
+    // Around the solid the template has air: the part of a pixel beyond it sees nothing.
+    let scale = across.share * down.share;
+    std::array::from_fn(|k| (d[k] - b[k] - c[k] + a[k]) * scale)
 }
 
 /// One template per shape, in the order of [`Shape::ALL`].

@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::interval::{DEFAULT_CONFIDENCE, check_confidence, check_values};
-use super::{Estimate, Undefined};
+use super::{Estimate, Proportion, Undefined};
 
 /// Resamples by default: the ends of a 95 % interval then rest on 50 resamples each.
 pub const DEFAULT_RESAMPLES: usize = 2000;
@@ -74,6 +74,35 @@ impl Bootstrap {
         })
     }
 
+    /// The rate of yes-or-no outcomes, each with its cluster (prompt), resampling whole clusters.
+    ///
+    /// Where that says nothing (all clusters have one rate, or there is one cluster), the interval
+    /// is Wilson's for the number of *clusters*, which assumes that the images of a prompt say no
+    /// more than one of them.
+    ///
+    /// # Errors
+    /// [`Undefined::Empty`] without outcomes, or settings out of range.
+    pub fn cluster_rate<K: Ord + Clone>(
+        &self,
+        outcomes: &[(bool, K)],
+    ) -> Result<Estimate, Undefined> {
+        let values: Vec<f64> =
+            outcomes.iter().map(|(holds, _)| f64::from(u8::from(*holds))).collect();
+        let clusters: Vec<K> = outcomes.iter().map(|(_, cluster)| cluster.clone()).collect();
+        let number = clusters.iter().collect::<BTreeSet<_>>().len();
+        if number > 1 {
+            let drawn = self.cluster_mean(&values, &clusters)?;
+            if drawn.low < drawn.high {
+                return Ok(drawn);
+            }
+        }
+        let mean = Proportion::of(outcomes.iter().map(|(holds, _)| *holds))?.rate();
+        // As many successes among clusters as give this rate; the interval contains the rate.
+        let successes = (mean * number as f64).round() as usize;
+        let wilson = Proportion::new(successes, number)?.wilson(self.confidence)?;
+        Ok(Estimate { mean, low: wilson.low.min(mean), high: wilson.high.max(mean), ..wilson })
+    }
+
     /// The mean of `a[i] − b[i]`, resampling whole clusters.
     ///
     /// Pairs are the same prompt and seed under two conditions; what the prompts have in common
@@ -105,15 +134,9 @@ impl Bootstrap {
         units: usize,
         statistic: impl Fn(&[usize]) -> f64,
     ) -> Result<Estimate, Undefined> {
-        self.check(units)?;
-        let mut drawn: Vec<usize> = (0..units).collect();
-        let mean = statistic(&drawn);
-        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-        let mut results = Vec::with_capacity(self.resamples);
-        for _ in 0..self.resamples {
-            drawn.fill_with(|| random.random_range(0..units));
-            results.push(statistic(&drawn));
-        }
+        let everyone: Vec<usize> = (0..units).collect();
+        let mean = statistic(&everyone);
+        let mut results = self.draws(units, statistic)?;
         results.retain(|x| x.is_finite());
         if !mean.is_finite() || results.len() * 2 < self.resamples {
             return Err(Undefined::NotFinite);
@@ -122,6 +145,28 @@ impl Bootstrap {
         let tail = (1.0 - self.confidence) / 2.0;
         let (low, high) = (quantile(&results, tail), quantile(&results, 1.0 - tail));
         Ok(Estimate { mean, low, high, n: units, confidence: self.confidence })
+    }
+
+    /// What `statistic` says of every resample of `units` independent units, in the order in which
+    /// they are drawn. Two calls with one seed draw the same units, so that their results are
+    /// paired.
+    ///
+    /// # Errors
+    /// Fewer than two units, or settings out of range.
+    pub fn draws<T>(
+        &self,
+        units: usize,
+        statistic: impl Fn(&[usize]) -> T,
+    ) -> Result<Vec<T>, Undefined> {
+        self.check(units)?;
+        let mut drawn = vec![0; units];
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut results = Vec::with_capacity(self.resamples);
+        for _ in 0..self.resamples {
+            drawn.fill_with(|| random.random_range(0..units));
+            results.push(statistic(&drawn));
+        }
+        Ok(results)
     }
 
     pub(super) fn check(&self, units: usize) -> Result<(), Undefined> {

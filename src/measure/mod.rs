@@ -22,6 +22,8 @@
 //! | [`bootstrap`] | intervals by resampling prompts, with a seed |
 //! | [`jackknife`] | intervals of what resampling with repeats would spoil |
 //! | [`paired`] | whether yes-or-no outcomes changed between two runs, and by how much |
+//! | [`change_point`] | at which of several runs the outcomes of the same prompts changed |
+//! | [`emergence`] | when in training a share passes a level, and what came first |
 //! | [`multiplicity`] | p-values of several tests at once |
 //! | [`permutation`] | controls and exact-by-resampling p-values |
 //! | [`segmentation`] | regions from polygons and run lengths |
@@ -35,6 +37,7 @@
 pub mod appearance;
 pub mod blur;
 pub mod bootstrap;
+pub mod change_point;
 pub mod commitment;
 pub mod covered;
 pub mod crossover;
@@ -42,6 +45,7 @@ pub mod daam;
 pub mod distribution;
 pub mod diversity;
 pub mod embedding;
+pub mod emergence;
 mod error;
 pub mod image;
 pub mod impulse;

@@ -40,6 +40,9 @@ pub struct Manifest {
     pub finished: Timestamp,
     /// The model, when one was loaded.
     pub model: Option<ModelRecord>,
+    /// How far the model was trained, where it is a checkpoint of a training run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingRecord>,
     /// What it ran on.
     pub runtime: Option<RuntimeRecord>,
     /// How images were drawn from it.
@@ -67,6 +70,16 @@ pub struct ModelRecord {
     pub name: String,
     /// Each weight file, relative to the model's folder.
     pub weights: Vec<FileRecord>,
+}
+
+/// How far a model was trained when it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainingRecord {
+    /// Optimiser steps.
+    pub step: u64,
+    /// Images it was trained with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<u64>,
 }
 
 /// A file, its size and its digest.
@@ -171,6 +184,7 @@ impl Manifest {
             started: now,
             finished: now,
             model: None,
+            training: None,
             runtime: None,
             sampling: None,
             prompts: Vec::new(),

@@ -23,6 +23,6 @@ pub use error::RunError;
 pub use folder::RunFolder;
 pub use manifest::{
     FileRecord, Guidance, ImageRecord, MANIFEST_FILE, MANIFEST_VERSION, Manifest, ModelRecord,
-    RuntimeRecord, SPEC_FILE, SamplingRecord, git_revision,
+    RuntimeRecord, SPEC_FILE, SamplingRecord, TrainingRecord, git_revision,
 };
 pub use stored::{FileProblem, StoredRun, list_runs};

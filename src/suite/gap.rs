@@ -1,13 +1,11 @@
 //! Rates per category, and the gap between held-out prompts and their seen twins.
 //!
-//! Images of one prompt resemble each other, so intervals come from resampling prompts; where
-//! that says nothing (all prompts have one rate, or there is one prompt), they are Wilson's for the
-//! number of *prompts*, which assumes that a prompt's images say no more than one of them.
+//! Images of one prompt resemble each other, so intervals are over prompts
+//! ([`Bootstrap::cluster_rate`]).
 
 use std::collections::BTreeMap;
 
-use crate::measure::interval::DEFAULT_CONFIDENCE;
-use crate::measure::{Bootstrap, Estimate, Proportion, Undefined};
+use crate::measure::{Bootstrap, Undefined};
 use crate::table::{GapRow, OutcomeRow, OutcomeSummaryRow};
 
 /// Suite, category or label, and judge: what rows are grouped by.
@@ -63,7 +61,8 @@ fn summary(
 ) -> Result<OutcomeSummaryRow, Undefined> {
     let decided: Vec<(bool, &str)> =
         rows.iter().filter_map(|row| Some((row.holds?, row.item.as_str()))).collect();
-    let rate = if decided.is_empty() { None } else { Some(rate(&decided)?) };
+    let rate =
+        if decided.is_empty() { None } else { Some(Bootstrap::default().cluster_rate(&decided)?) };
     let scores: Vec<f64> = rows.iter().filter_map(|row| row.score).collect();
     let mut items: Vec<&str> = rows.iter().map(|row| row.item.as_str()).collect();
     items.sort_unstable();
@@ -81,27 +80,6 @@ fn summary(
         score: (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64),
         judge: judge.to_owned(),
     })
-}
-
-/// A rate with an interval over prompts.
-fn rate(decided: &[(bool, &str)]) -> Result<Estimate, Undefined> {
-    let values: Vec<f64> = decided.iter().map(|(holds, _)| f64::from(u8::from(*holds))).collect();
-    let prompts: Vec<&str> = decided.iter().map(|(_, item)| *item).collect();
-    let right = decided.iter().filter(|(holds, _)| *holds).count();
-    let mut names = prompts.clone();
-    names.sort_unstable();
-    names.dedup();
-    if names.len() > 1 {
-        let drawn = Bootstrap::default().cluster_mean(&values, &prompts)?;
-        if drawn.low < drawn.high {
-            return Ok(drawn);
-        }
-    }
-    let mean = right as f64 / decided.len() as f64;
-    // As many successes among prompts as give this rate; the interval contains the rate.
-    let of_prompts = (mean * names.len() as f64).round() as usize;
-    let wilson = Proportion::new(of_prompts, names.len())?.wilson(DEFAULT_CONFIDENCE)?;
-    Ok(Estimate { mean, low: wilson.low.min(mean), high: wilson.high.max(mean), ..wilson })
 }
 
 /// Seen minus held-out, per suite, judge and category of the held-out prompts. Its unit is a

@@ -45,6 +45,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut manifest = manifest("failures", &args.model, &model, &all);
     suite_args::describe(&mut manifest, &judge.name());
     manifest.model = Some(record);
+    manifest.training = args.training();
     let found = Found {
         outcomes: jobs.iter().filter_map(|job| store.done().get(&job.key()).cloned()).collect(),
         atoms: store.atoms()?,

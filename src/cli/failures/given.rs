@@ -61,6 +61,7 @@ pub fn run(args: &Args) -> Result<u8> {
     suite_args::write_tables(&folder, &found)?;
     let mut manifest = Manifest::new("failures");
     suite_args::describe(&mut manifest, &judge);
+    manifest.training = args.training();
     manifest.set_prompts(opened.jobs().iter().map(|job| job.item.prompt.clone()).collect());
     let at = folder.finish(manifest)?;
     suite_args::print(&args.suite, &args.output, &found, &at)?;

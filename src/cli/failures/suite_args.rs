@@ -244,5 +244,6 @@ pub fn spec(args: &Args) -> toml::Table {
     }
     let keep = suite.keep_images.to_possible_value();
     put("keep_images", keep.map_or("all".to_owned(), |keep| keep.get_name().to_owned()).into());
+    args.put_training(&mut spec);
     spec
 }

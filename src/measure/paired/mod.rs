@@ -21,7 +21,7 @@ use statrs::distribution::{Binomial, DiscreteCDF};
 use super::Undefined;
 
 pub use interval::score_interval;
-pub use power::{MinimumDetectable, minimum_detectable};
+pub use power::{MinimumDetectable, minimum_detectable, pairs_needed};
 
 /// Outcomes of pairs, summed by cluster. The order of the pairs does not matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +155,29 @@ impl PairedOutcomes {
             Some(clustered) if independent > 0.0 => (clustered / independent).max(1.0),
             _ => worst,
         }
+    }
+
+    /// How alike the changes of one cluster's pairs are: the intraclass correlation by one-way
+    /// analysis of variance, ICC(1,1) of Shrout & Fleiss (1979), with the mean size of clusters
+    /// adjusted for unequal ones (Donner 1986). `None` where every cluster has one pair or nothing
+    /// changed.
+    pub fn intraclass_correlation(&self) -> Option<f64> {
+        let (pairs, clusters) = (self.pairs as f64, self.clusters() as f64);
+        if clusters < 2.0 || pairs <= clusters {
+            return None;
+        }
+        let over = |term: &dyn Fn(f64, f64) -> f64| -> f64 {
+            let kinds = self.kinds.iter();
+            kinds.map(|(kind, n)| *n as f64 * term(kind.net as f64, kind.pairs as f64)).sum()
+        };
+        let mean = self.difference();
+        let between = over(&|net, size| size * (net / size - mean).powi(2)) / (clusters - 1.0);
+        // A change is 1 or −1, so its square is 1.
+        let changed = (self.broken + self.fixed) as f64;
+        let within = (changed - over(&|net, size| net * net / size)) / (pairs - clusters);
+        let size = (pairs - over(&|_, size| size * size) / pairs) / (clusters - 1.0);
+        let all = between + (size - 1.0) * within;
+        (all > 0.0).then(|| (between - within) / all)
     }
 
     /// How many independent pairs the pairs are worth, at least 1.

@@ -66,6 +66,39 @@ pub fn minimum_detectable(plan: MinimumDetectable) -> Option<f64> {
     Some(enough)
 }
 
+/// Most independent pairs that a plan asks for.
+const MOST_PAIRS: u64 = 1 << 30;
+
+/// The fewest independent pairs with which [`minimum_detectable`] is at most `effect`: the other
+/// question of the same power. `plan.pairs` is not looked at. `None` where no number is enough,
+/// since the effect is not above zero.
+pub fn pairs_needed(plan: MinimumDetectable, effect: f64) -> Option<u64> {
+    let enough = |pairs: u64| {
+        let plan = MinimumDetectable { pairs, ..plan };
+        if pairs <= MOST_EXACT {
+            exact_power(plan, effect, &critical_values(pairs, plan.significance)) >= plan.power
+        } else {
+            approximate_power(plan, effect) >= plan.power
+        }
+    };
+    if effect.is_nan() || effect <= 0.0 {
+        return None;
+    }
+    let mut most = 1;
+    while !enough(most) {
+        if most >= MOST_PAIRS {
+            return None;
+        }
+        most *= 2;
+    }
+    let mut too_few = most / 2;
+    while most - too_few > 1 {
+        let middle = (most + too_few) / 2;
+        if enough(middle) { most = middle } else { too_few = middle }
+    }
+    Some(most)
+}
+
 /// Shares of pairs that break and that are fixed. More than all cannot change: beyond, the loss
 /// comes out of what would have changed anyway.
 fn shares(plan: MinimumDetectable, loss: f64) -> (f64, f64) {

@@ -67,6 +67,14 @@ pub fn differences(a: &Side, b: &Side) -> Vec<Difference> {
         .collect()
 }
 
+/// All that must be the same for runs to be compared, and the edits they ran under, in words:
+/// runs of which it is equal ask the same in the same way.
+pub(in crate::probe) fn asked(side: &Side) -> Vec<(&'static str, String)> {
+    let edits = if side.edits.is_empty() { "none".to_owned() } else { side.edits.join("; ") };
+    let facts = facts(side).into_iter().map(|(_, what, value)| (what, value));
+    facts.chain([("edits", edits)]).collect()
+}
+
 /// What must be the same, in a fixed order.
 fn facts(side: &Side) -> Vec<(Aspect, &'static str, String)> {
     let mut facts = vec![

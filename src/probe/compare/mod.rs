@@ -20,6 +20,7 @@ use crate::measure::multiplicity::holm;
 use crate::measure::{Bootstrap, PairedOutcomes};
 use crate::table::{ChangeOfOutcomeRow, ComparisonRow};
 
+pub(in crate::probe) use comparable::asked;
 pub use comparable::{Aspect, Difference, differences, remarks};
 pub use error::CompareError;
 pub use junit::junit;

@@ -12,7 +12,7 @@ const CHUNK_ROWS: usize = 1 << 16;
 
 /// One judged image. Texts that many rows share are held once.
 #[derive(Clone, Debug)]
-pub(super) struct Outcome {
+pub(in crate::probe) struct Outcome {
     pub suite: Arc<str>,
     pub item: Arc<str>,
     pub category: Arc<str>,
@@ -28,7 +28,7 @@ pub(super) struct Outcome {
 /// All judged images of a run.
 #[derive(Clone, Debug)]
 pub struct Outcomes {
-    pub(super) rows: Vec<Outcome>,
+    pub(in crate::probe) rows: Vec<Outcome>,
     /// Name, version and digest of each suite.
     suites: BTreeSet<(String, u32, String)>,
     /// Name and version of each judge.
@@ -106,7 +106,7 @@ impl Outcomes {
     }
 
     /// A judge with its version, or versions.
-    pub(super) fn judge_with_version(&self, name: &str) -> String {
+    pub(in crate::probe) fn judge_with_version(&self, name: &str) -> String {
         let of_name = self.judges.iter().filter(|(judge, _)| judge == name);
         let versions: Vec<&str> = of_name.map(|(_, version)| version.as_str()).collect();
         format!("{name} {}", versions.join(", "))

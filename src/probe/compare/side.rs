@@ -55,6 +55,14 @@ impl Side {
         self.run.manifest()
     }
 
+    /// Where one of its tables is.
+    ///
+    /// # Errors
+    /// As [`StoredRun::table`].
+    pub(in crate::probe) fn table(&self, name: &str) -> Result<PathBuf, RunError> {
+        self.run.table(name)
+    }
+
     /// The bytes of one of its images, if it was kept and is still there.
     pub fn image(&self, file: &str) -> Option<Vec<u8>> {
         fs::read(self.run.file(file).ok()?).ok()

@@ -11,6 +11,7 @@ mod clip;
 mod comparison;
 mod diagnosis;
 mod guidance;
+mod history;
 mod judgement;
 mod latent;
 mod outcome;
@@ -25,6 +26,10 @@ pub use clip::{ClipAnalogyRow, ClipOrderRow, ClipPathRow, ClipRow, ClipSimilarit
 pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
 pub use diagnosis::{DiagnosisFeatureRow, DiagnosisRow, EarlyStopRow};
 pub use guidance::{GuidanceChangeRow, GuidanceImageRow, GuidanceSweepRow};
+pub use history::{
+    ChangePointRow, EmergenceOrderRow, EmergenceRow, EmergenceTimeRow, FalseAlarmRow, PlanRow,
+    TrendRow,
+};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
 pub use latent::{LatentBandRow, LatentImpulseRow, LatentSurvivalRow};
 pub use outcome::OutcomeRow;
@@ -60,6 +65,7 @@ static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
         comparison::TABLES,
         diagnosis::TABLES,
         guidance::TABLES,
+        history::TABLES,
         judgement::TABLES,
         latent::TABLES,
         outcome::TABLES,
