@@ -6,3 +6,4 @@ pub mod compare;
 pub mod judgement;
 pub mod outcome;
 pub mod patch;
+pub mod stored;

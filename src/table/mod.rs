@@ -19,6 +19,7 @@ mod declared;
 mod describe;
 mod error;
 mod parquet;
+mod preview;
 mod render;
 
 pub use build::{TableBuilder, frame, rows};
@@ -29,4 +30,5 @@ pub use declared::*;
 pub use describe::{documentation, schema};
 pub use error::{Problem, TableError};
 pub use parquet::{read_parquet, write_parquet};
+pub use preview::{Preview, Value, preview};
 pub use render::{Format, UnknownFormat, render};

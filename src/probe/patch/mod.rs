@@ -3,6 +3,7 @@
 //! language models; Basu et al. 2024 for text-to-image models).
 
 mod report;
+pub mod stored;
 
 pub use report::{PatchImages, findings, heat_map, report};
 

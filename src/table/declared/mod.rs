@@ -14,7 +14,9 @@ mod runs;
 mod suite;
 mod tracing;
 
-pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow};
+pub use attention::{
+    AlignmentRow, AttentionMapRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow,
+};
 pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
 pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
 pub use outcome::OutcomeRow;
