@@ -8,6 +8,7 @@
 mod attention;
 mod compare;
 mod completions;
+mod defaults;
 mod doctor;
 #[cfg(feature = "torch")]
 mod edits;
@@ -21,6 +22,7 @@ mod generate;
 mod image_args;
 #[cfg(feature = "torch")]
 mod image_file;
+mod log_lines;
 #[cfg(feature = "torch")]
 mod masks;
 #[cfg(feature = "torch")]
@@ -30,6 +32,7 @@ mod models;
 mod output;
 #[cfg(feature = "torch")]
 mod patch;
+mod report;
 #[cfg(feature = "torch")]
 mod round_trip;
 #[cfg(feature = "torch")]
@@ -52,7 +55,7 @@ mod world;
 use std::io::ErrorKind;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -113,6 +116,8 @@ enum Command {
     Failures(failures::Args),
     /// Did a change make a model better or worse? Two runs of one suite, paired
     Compare(compare::Args),
+    /// Make the reports of stored runs again, combine them, or show a folder of runs
+    Report(report::Args),
     /// List, show and check suites of prompts
     Suites(suites::Args),
     /// Run a spec: a run written down as TOML
@@ -131,6 +136,28 @@ enum Command {
 }
 
 impl Cli {
+    /// The command line of this process, with the defaults of the `probe.toml` that holds in the
+    /// working folder. Help, usage errors and a file that cannot be understood end the process.
+    pub fn from_process() -> Self {
+        let file = std::env::current_dir().ok().and_then(|folder| defaults::find(&folder));
+        let Some(file) = file else { return Self::parse() };
+        let command = match defaults::apply(Self::command(), &file) {
+            Ok(command) => command,
+            Err(error) => {
+                eprintln!("error: {}", message(&error));
+                std::process::exit(ERROR_CODE.into());
+            }
+        };
+        let found = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
+        found.unwrap_or_else(|error| {
+            let told = error.print();
+            if error.use_stderr() && told.is_ok() {
+                eprintln!("Defaults are those of {}.", file.display());
+            }
+            std::process::exit(error.exit_code())
+        })
+    }
+
     /// Runs the command and turns its outcome into the exit code.
     pub fn run(self) -> u8 {
         output::start_logging(self.verbose, self.quiet);
@@ -168,6 +195,7 @@ impl Cli {
             #[cfg(feature = "torch")]
             Command::Failures(args) => failures::run(args),
             Command::Compare(args) => compare::run(args),
+            Command::Report(args) => report::run(args),
             Command::Suites(args) => suites::run(args),
             Command::Run(args) => spec::run(args),
             Command::Validate(args) => spec::validate(args),

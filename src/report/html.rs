@@ -165,7 +165,7 @@ fn script() -> String {
 }
 
 /// The page's rules, with the colours of figures in both themes.
-fn style() -> String {
+pub(super) fn style() -> String {
     let (light, dark) = (figure_colors(Theme::Light), figure_colors(Theme::Dark));
     format!("{light}{STYLE}@media screen and (prefers-color-scheme:dark){{{dark}}}")
 }
@@ -179,7 +179,7 @@ fn figure_colors(theme: Theme) -> String {
 }
 
 /// Nothing may load or run but what this file brings, named by its digest.
-fn policy(style: &str, script: Option<&str>) -> String {
+pub(super) fn policy(style: &str, script: Option<&str>) -> String {
     let digest = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
     let script = script.map_or_else(|| "'none'".into(), digest);
     format!(

@@ -9,6 +9,7 @@
 mod blocks;
 mod explorer;
 mod html;
+mod index;
 mod markdown;
 mod strip;
 
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 use crate::figure::{self, Figure, FigureError, Svg};
 
+pub use index::{Index, IndexedRun, UnfinishedRun};
 pub use explorer::{Explorer, ExplorerFrame, ExplorerImage, ExplorerMap, StepLabel};
 
 /// What can go wrong when a report is made.

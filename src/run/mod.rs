@@ -25,4 +25,5 @@ pub use manifest::{
     FileRecord, Guidance, ImageRecord, MANIFEST_FILE, MANIFEST_VERSION, Manifest, ModelRecord,
     RuntimeRecord, SPEC_FILE, SamplingRecord, git_revision,
 };
-pub use stored::{FileProblem, StoredRun, list_runs};
+pub(crate) use folder::INCOMPLETE_PREFIX;
+pub use stored::{FileProblem, StoredRun, Unfinished, list_runs, unfinished_runs};

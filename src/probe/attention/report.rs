@@ -163,7 +163,8 @@ pub fn world_report(
     };
     let mut sentences = world_sentences(rows, prompts);
     let basis = sentences.pop().unwrap_or_default();
-    let findings = sentences.into_iter().zip(&roles).map(|(sentence, role)| Finding {
+    let scored = roles.iter().filter(|role| score(role, None).is_some());
+    let findings = sentences.into_iter().zip(scored).map(|(sentence, role)| Finding {
         sentence,
         measure: "AUROC".to_owned(),
         estimate: score(role, None).as_ref().map(estimate),

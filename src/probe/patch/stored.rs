@@ -41,7 +41,7 @@ fn best_change(rows: &[PatchRow]) -> Option<String> {
         let value = row.value.unwrap_or_default();
         match changes.iter_mut().find(|(g, f, ..)| g == group && *f == first) {
             Some((.., sum)) => *sum += value,
-            None => changes.push((group, first, last, value)),
+            None => changes.push((group.as_str(), first, last, value)),
         }
     }
     let best = changes.into_iter().reduce(|best, next| if next.3 > best.3 { next } else { best });

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::error::nearest;
 use super::{TableDeclaration, TableError, ValueRange};
+use crate::suggest::nearest;
 
 mod attention;
 mod comparison;
