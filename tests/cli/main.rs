@@ -7,7 +7,10 @@ mod checkpoints;
 mod commands;
 mod edits;
 mod images;
+mod manners;
 mod patch;
+mod report;
+mod sessions;
 mod suites;
 mod trace;
 
