@@ -15,6 +15,7 @@ pub mod probe;
 pub mod report;
 pub mod run;
 pub mod site;
+mod suggest;
 pub mod suite;
 pub mod table;
 pub mod world;

@@ -16,6 +16,17 @@ static PAGES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/docs/help");
 /// The widest line of a page; a narrower terminal gets the page from the engine, which wraps.
 const WIDTH: u16 = 100;
 
+/// What a first call is answered with.
+const WELCOME: &str = "\
+A scope on text-to-image diffusion models. To begin with, the model that comes with it:
+
+  probe attention --prompt \"red ball left of blue cube\"   where each word looks, and a report
+  probe generate --prompt \"a large striped green cone\"    an image
+  probe report runs --serve                                what was run so far, in a browser
+  probe doctor                                             is all here that is needed?
+  probe --help                                             all commands
+";
+
 /// How glibc hands out the memory of tensors: in large pages, and keeping what is freed, up to a
 /// gibibyte at a time, for the next tensor. Else every tensor of some size is fresh memory, which
 /// the system clears page by page: that took half of the time in which a checkpoint is loaded.
@@ -43,6 +54,9 @@ fn main() -> ExitCode {
 /// The text that answers the words alone, if there is one.
 fn text_for(words: &[OsString]) -> Option<String> {
     let words: Vec<&str> = words.iter().map(|word| word.to_str()).collect::<Option<_>>()?;
+    if words.is_empty() {
+        return Some(WELCOME.to_owned());
+    }
     let command = match words.as_slice() {
         ["--version" | "-V"] => return Some(format!("probe {}\n", env!("CARGO_PKG_VERSION"))),
         ["--help" | "help"] => "probe",

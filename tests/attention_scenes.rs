@@ -212,6 +212,7 @@ fn a_run_without_words_of_objects_has_no_leakage() {
         given: Vec::new(),
         tokens: tokens("over there"),
         images: Vec::new(),
+        film: Vec::new(),
         steps: Vec::new(),
         record: denoscope::measure::record::AttentionRecord {
             layers: Vec::new(),

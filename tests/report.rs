@@ -5,8 +5,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use denoscope::figure::{Axis, Curve, CurveChart, CurvePoint, WIDE, encode_png};
 use denoscope::report::{
-    Block, Cell, Estimate, Explorer, ExplorerImage, ExplorerMap, Finding, LabelledImage, Metric,
-    Picture, Report, ReportError, Rerun, Scale, Section, StepLabel, Table,
+    Block, Cell, Estimate, Explorer, ExplorerFrame, ExplorerImage, ExplorerMap, Finding,
+    LabelledImage, Metric, Picture, Report, ReportError, Rerun, Scale, Section, StepLabel, Table,
 };
 use image::{Rgb, RgbImage};
 use ndarray::Array2;
@@ -79,6 +79,7 @@ fn explorer(text: &str, steps: usize, side: usize) -> Explorer {
         steps: labels,
         maps,
         masks: vec![(text.into(), mask)],
+        film: (0..steps).step_by(2).map(|step| ExplorerFrame { step, png: png() }).collect(),
     };
     Explorer {
         quantity: "attention probability".into(),

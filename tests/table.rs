@@ -38,7 +38,9 @@ fn attention(step: u32, token: u32) -> AttentionRow {
 }
 
 fn token(position: u32, piece: &str) -> TokenRow {
-    TokenRow { position, id: 100 + position, piece: piece.to_owned(), word: None, word_index: None }
+    let piece = piece.to_owned();
+    let (id, word, word_index) = (100 + position, None, None);
+    TokenRow { position, id, piece, word, word_index, start: 0, end: 0 }
 }
 
 fn image(seed: u64, prompt: &str) -> ImageRow {

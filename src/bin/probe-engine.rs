@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use denoscope::cli::Cli;
 
 fn main() -> ExitCode {
-    ExitCode::from(Cli::parse().run())
+    ExitCode::from(Cli::from_process().run())
 }

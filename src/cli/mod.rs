@@ -10,6 +10,7 @@ mod attention;
 mod clip;
 mod compare;
 mod completions;
+mod defaults;
 mod doctor;
 #[cfg(feature = "torch")]
 mod edits;
@@ -28,6 +29,7 @@ mod image_args;
 mod image_file;
 #[cfg(feature = "torch")]
 mod latent;
+mod log_lines;
 #[cfg(feature = "torch")]
 mod masks;
 #[cfg(feature = "torch")]
@@ -37,6 +39,7 @@ mod models;
 mod output;
 #[cfg(feature = "torch")]
 mod patch;
+mod report;
 #[cfg(feature = "torch")]
 mod round_trip;
 #[cfg(feature = "torch")]
@@ -63,7 +66,7 @@ mod world;
 use std::io::ErrorKind;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -138,6 +141,8 @@ enum Command {
     Compare(compare::Args),
     /// Trends over runs, with change points; over checkpoints, what is learned first
     History(history::Args),
+    /// Make the reports of stored runs again, combine them, or show a folder of runs
+    Report(report::Args),
     /// List, show and check suites of prompts
     Suites(suites::Args),
     /// Run a spec: a run written down as TOML
@@ -156,6 +161,28 @@ enum Command {
 }
 
 impl Cli {
+    /// The command line of this process, with the defaults of the `probe.toml` that holds in the
+    /// working folder. Help, usage errors and a file that cannot be understood end the process.
+    pub fn from_process() -> Self {
+        let file = std::env::current_dir().ok().and_then(|folder| defaults::find(&folder));
+        let Some(file) = file else { return Self::parse() };
+        let command = match defaults::apply(Self::command(), &file) {
+            Ok(command) => command,
+            Err(error) => {
+                eprintln!("error: {}", message(&error));
+                std::process::exit(ERROR_CODE.into());
+            }
+        };
+        let found = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
+        found.unwrap_or_else(|error| {
+            let told = error.print();
+            if error.use_stderr() && told.is_ok() {
+                eprintln!("Defaults are those of {}.", file.display());
+            }
+            std::process::exit(error.exit_code())
+        })
+    }
+
     /// Runs the command and turns its outcome into the exit code.
     pub fn run(self) -> u8 {
         output::start_logging(self.verbose, self.quiet);
@@ -202,6 +229,7 @@ impl Cli {
             Command::Failures(args) => failures::run(args),
             Command::Compare(args) => compare::run(args),
             Command::History(args) => history::run(args),
+            Command::Report(args) => report::run(args),
             Command::Suites(args) => suites::run(args),
             Command::Run(args) => spec::run(args),
             Command::Validate(args) => spec::validate(args),

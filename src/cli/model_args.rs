@@ -135,7 +135,8 @@ impl ModelArgs {
             bytes: file.bytes,
             sha256: file.sha256,
         });
-        ModelRecord { name: self.model.clone(), weights: weights.collect() }
+        let parameters = u64::try_from(model.parameter_count).ok();
+        ModelRecord { name: self.model.clone(), parameters, weights: weights.collect() }
     }
 
     /// What the manifest says of where it runs.

@@ -1,6 +1,6 @@
 //! How commands speak: tables to stdout, progress and logs to stderr.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use polars::prelude::DataFrame;
 
+use super::log_lines::LogLines;
 use crate::table;
 
 /// How tables are printed.
@@ -101,10 +102,18 @@ pub fn start_logging(verbose: u8, quiet: bool) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(colors())
         .without_time()
         .try_init();
     // Already started: another command of the same process (tests) has done it.
     drop(started);
+}
+
+/// Whether messages may be coloured: where somebody watches and does not mind
+/// (<https://no-color.org>).
+fn colors() -> bool {
+    let minds = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !minds
 }
 
 /// Says something on stderr, unless `--quiet`.
@@ -114,13 +123,20 @@ pub fn note(text: &str) {
     }
 }
 
-/// A progress bar on stderr, silent with `--quiet` and where nobody watches.
+/// A progress bar on stderr; where nobody watches, a line from time to time. Silent with `--quiet`.
 pub fn bar(length: u64, unit: &str) -> ProgressBar {
-    let style = format!("{{wide_bar}} {{pos}}/{{len}} {unit} {{msg}} {{elapsed}} <{{eta}}");
-    let bar = ProgressBar::new(length);
-    if QUIET.load(Ordering::Relaxed) {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
+    let watched = std::io::stderr().is_terminal();
+    let style = if watched {
+        format!("{{wide_bar}} {{pos}}/{{len}} {unit} {{msg}} {{elapsed}} <{{eta}}")
+    } else {
+        format!("{{pos}}/{{len}} {unit} {{msg}} {{elapsed}} <{{eta}}")
+    };
+    let target = match (QUIET.load(Ordering::Relaxed), watched) {
+        (true, _) => ProgressDrawTarget::hidden(),
+        (false, true) => ProgressDrawTarget::stderr(),
+        (false, false) => ProgressDrawTarget::term_like_with_hz(Box::new(LogLines::new()), 1),
+    };
+    let bar = ProgressBar::with_draw_target(Some(length), target);
     if let Ok(style) = ProgressStyle::with_template(&style) {
         bar.set_style(style);
     }

@@ -12,9 +12,9 @@ use crate::model::checkpoint::DiffusionModel;
 use crate::model::conditioning::Framing;
 use crate::model::parameters::WeightFile;
 use crate::model::tokenizer::{LongPrompt, Tokens};
-use crate::pipeline::{Generation, Purpose, Request, generate};
+use crate::pipeline::{Generation, Request, generate};
 use crate::report::Fact;
-use crate::run::{Guidance, Manifest, RunFolder, SamplingRecord};
+use crate::run::{Guidance, Manifest, ModelRecord, RunFolder, SamplingRecord};
 use crate::sampler::{SamplerKind, SchedulerConfig};
 use crate::tap::Tap;
 use crate::tap::edit::Edits;
@@ -249,7 +249,13 @@ pub fn manifest(
 ) -> Manifest {
     let mut manifest = Manifest::new(probe);
     manifest.runtime = Some(args.runtime(model));
-    manifest.sampling = Some(SamplingRecord {
+    manifest.sampling = Some(sampling(request));
+    manifest.set_prompts(request.prompts.clone());
+    manifest
+}
+
+fn sampling(request: &Request) -> SamplingRecord {
+    SamplingRecord {
         sampler: request.sampler.label().to_owned(),
         guidance: Guidance::from_scale(request.guidance),
         guidance_rescale: request.guidance_rescale,
@@ -260,50 +266,16 @@ pub fn manifest(
         height: request.height as usize,
         negative: request.negative.clone(),
         image: None,
-    });
-    manifest.set_prompts(request.prompts.clone());
-    manifest
-}
-
-/// What stands in the head of a report.
-pub fn facts(model: &DiffusionModel, request: &Request, manifest: &Manifest) -> Vec<Fact> {
-    let seeds = match (request.seeds.first(), request.seeds.last()) {
-        (Some(a), Some(b)) if a != b => format!("{a}–{b}"),
-        (Some(a), _) => a.to_string(),
-        _ => String::new(),
-    };
-    let runtime = manifest.runtime.as_ref();
-    let device = runtime.map(|r| format!("{}, {}", r.device, r.dtype)).unwrap_or_default();
-    let guidance = format!("s = {} (γ = {})", request.guidance, request.guidance - 1.0);
-    let facts = [
-        (
-            "model",
-            format!("{} ({:.1} M parameters)", model.name, model.parameter_count as f64 / 1e6),
-        ),
-        how_sampled(request),
-        ("guidance", guidance),
-        ("seeds", seeds),
-        ("size", format!("{}×{} pixels", request.width, request.height)),
-        ("computed on", device),
-    ];
-    let fact = |(label, value): (&str, String)| Fact { label: label.to_owned(), value };
-    facts.into_iter().map(fact).collect()
-}
-
-/// How the images came about.
-fn how_sampled(request: &Request) -> (&'static str, String) {
-    let sampler = format!("{}, {} steps", request.sampler.label(), request.steps);
-    match request.image.as_ref().map(|input| &input.purpose) {
-        None => ("sampler", sampler),
-        Some(Purpose::Start { strength }) => {
-            ("sampler", format!("{sampler}; from an image, strength {strength}"))
-        }
-        Some(Purpose::Invert) => ("sampler", format!("{sampler}; from an image's inversion")),
-        Some(Purpose::Look { timesteps }) => {
-            let list: Vec<String> = timesteps.iter().map(i64::to_string).collect();
-            ("image", format!("given, looked at once at timesteps {}", list.join(", ")))
-        }
     }
+}
+
+/// What stands in the head of a report. The manifest gets its model when the run is finished.
+pub fn facts(model: &DiffusionModel, request: &Request, manifest: &Manifest) -> Vec<Fact> {
+    let parameters = u64::try_from(model.parameter_count).ok();
+    let record = ModelRecord { name: model.name.clone(), parameters, weights: Vec::new() };
+    let sampling = manifest.sampling.clone().unwrap_or_else(|| sampling(request));
+    let (model, sampling) = (Some(record), Some(sampling));
+    crate::probe::stored::facts(&Manifest { model, sampling, ..manifest.clone() })
 }
 
 /// Finishes the folder of a run of a model. The digests of the weights are made here: they take

@@ -53,7 +53,7 @@ pub struct ValidateArgs {
 
 /// Runs a spec.
 pub fn run(args: RunArgs) -> Result<u8> {
-    let mut words = command_line(&args.spec)?;
+    let mut words = read(&args.spec)?;
     words.extend(["--out".to_owned(), args.out.display().to_string()]);
     parse(&args.spec, &words)?.dispatch()
 }
@@ -62,7 +62,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
 pub fn validate(args: ValidateArgs) -> Result<u8> {
     let mut code = 0;
     for spec in &args.specs {
-        let checked = command_line(spec).and_then(|words| parse(spec, &words));
+        let checked = read(spec).and_then(|words| parse(spec, &words));
         match checked {
             Ok(_) => line(&format!("{}: fine", spec.display()))?,
             Err(error) => {
@@ -83,9 +83,13 @@ fn parse(spec: &Path, words: &[String]) -> Result<Cli> {
     })
 }
 
-/// The command line a spec stands for.
-fn command_line(spec: &Path) -> Result<Vec<String>> {
+fn read(spec: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(spec).with_context(|| spec.display().to_string())?;
+    command_line(spec, &text)
+}
+
+/// The command line a spec stands for; errors name the file.
+pub(super) fn command_line(spec: &Path, text: &str) -> Result<Vec<String>> {
     let table: toml::Table =
         text.parse().with_context(|| format!("{}: not TOML", spec.display()))?;
     let name = |key: &str| table.get(key).and_then(toml::Value::as_str);

@@ -60,5 +60,7 @@ fn rows(tokens: &Tokens) -> impl Iterator<Item = TokenRow> {
         piece: tokens.pieces[i].clone(),
         word: tokens.words[i].clone(),
         word_index: tokens.word_numbers[i].map(|n| n as u32),
+        start: tokens.spans[i].0 as u32,
+        end: tokens.spans[i].1 as u32,
     })
 }

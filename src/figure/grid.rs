@@ -5,7 +5,7 @@ use image::{DynamicImage, RgbImage, RgbaImage, imageops::FilterType};
 use super::parts::{self, ColorBar, EDGE, GAP, LEADING};
 use super::{
     Anchor, Figure, FigureError, Frame, Ink, Overlay, Paint, Scene, Shape, Stroke, csv_line,
-    csv_number, outline_loops, theme,
+    outline_loops, theme,
 };
 
 /// Smallest and largest width of a tile, in pixels.
@@ -155,20 +155,28 @@ fn caption(scene: &mut Scene, tile: &Tile, x: f64, y: f64, width: f64) -> f64 {
     y
 }
 
+/// A line for each row of each map; a field with several numbers has blanks between them, as in
+/// tables.
 fn tiles_csv(tiles: &[Tile]) -> String {
-    let mut out = csv_line(["label", "note", "row", "column", "value"]);
+    let mut out = csv_line(["label", "note", "row", "values"]);
     for tile in tiles {
         let Some(overlay) = &tile.overlay else {
-            out += &csv_line([tile.label.as_str(), &tile.note, "", "", ""]);
+            out += &csv_line([tile.label.as_str(), &tile.note, "", ""]);
             continue;
         };
-        for ((row, column), &value) in overlay.map.indexed_iter() {
-            let (row, column, value) =
-                (row.to_string(), column.to_string(), csv_number(value.into()));
-            out += &csv_line([&tile.label, &tile.note, &row, &column, &value]);
+        for (row, values) in overlay.map.outer_iter().enumerate() {
+            let values: Vec<String> = values.iter().map(|&value| few_digits(value)).collect();
+            out += &csv_line([&tile.label, &tile.note, &row.to_string(), &values.join(" ")]);
         }
     }
     out
+}
+
+/// Four significant digits: more than a picture shows, and a quarter of the page's bytes that all
+/// digits of every pixel would take. `NaN` keeps the place of a value that is not there.
+fn few_digits(value: f32) -> String {
+    let rounded = format!("{value:.3e}").parse::<f64>();
+    rounded.map_or_else(|_| "NaN".to_owned(), |value| value.to_string())
 }
 
 impl Figure for ImageGrid {

@@ -12,4 +12,5 @@ pub mod latent;
 pub mod outcome;
 pub mod patch;
 pub mod plan;
+pub mod stored;
 pub mod timesteps;

@@ -2,17 +2,17 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::html::{download, inline, labelled_image, slug};
+use super::html::{data_uri, download, inline, labelled_image, slug};
 use super::{
-    Block, Cell, Estimate, Explorer, Finding, Metric, Picture, ReportError, Scale, Table, short,
-    strip,
+    Block, Cell, Drawing, Estimate, Explorer, Finding, Metric, Picture, ReportError, Scale, Table,
+    short, strip,
 };
 
-/// Renders the blocks of a section; `section` is its number, for element ids.
-pub(super) fn render_all(blocks: &[Block], section: usize) -> Result<Markup, ReportError> {
+/// Renders the blocks of a section; its anchor begins the ids of elements in it.
+pub(super) fn render_all(blocks: &[Block], anchor: &str) -> Result<Markup, ReportError> {
     let mut done = Vec::new();
     for (i, block) in blocks.iter().enumerate() {
-        done.push(render(block, &format!("b{section}-{i}"))?);
+        done.push(render(block, &format!("{anchor}--{i}"))?);
     }
     Ok(html! { @for block in &done { (block) } })
 }
@@ -28,12 +28,15 @@ fn render(block: &Block, id: &str) -> Result<Markup, ReportError> {
         Block::Picture(picture) => render_picture(picture),
         Block::Images(images) if images.is_empty() => html! { p.quiet { "No images." } },
         Block::Images(images) => html! { div.images { @for i in images { (labelled_image(i)) } } },
-        Block::Warning(text) => {
-            html! { p.warning role="note" { strong { "Warning" } " " (inline(text)) } }
-        }
+        Block::Warning(text) => warning(text),
         Block::Explorer(explorer) => render_explorer(explorer, id)?,
         Block::Command(text) => command(text),
     })
+}
+
+/// Something the reader must know.
+pub(super) fn warning(text: &str) -> Markup {
+    html! { p.warning role="note" { strong { "Warning" } " " (inline(text)) } }
 }
 
 /// A command to copy: lines break between its words, not at the hyphens of its options.
@@ -158,10 +161,19 @@ fn render_picture(picture: &Picture) -> Markup {
     let file = format!("{}.csv", slug(&picture.name));
     html! {
         figure.picture {
-            div.wide { (PreEscaped(picture.wide.as_str())) }
-            div.narrow { (PreEscaped(picture.narrow.as_str())) }
+            @match &picture.drawing {
+                Drawing::Figure { wide, narrow } => {
+                    div.wide { (PreEscaped(wide.as_str())) }
+                    div.narrow { (PreEscaped(narrow.as_str())) }
+                }
+                Drawing::Stored(png) => {
+                    img.drawn alt=(picture.describe) src=(data_uri("image/png", png));
+                }
+            }
             figcaption { (inline(&picture.caption)) }
-            p.links { (download(&file, "text/csv", &picture.csv, "Data (CSV)")) }
+            @if !picture.csv.is_empty() {
+                p.links { (download(&file, "text/csv", &picture.csv, "Data (CSV)")) }
+            }
         }
     }
 }
@@ -182,6 +194,11 @@ fn render_explorer(explorer: &Explorer, id: &str) -> Result<Markup, ReportError>
                     label for=(of("image")) { "Image" }
                     select id=(of("image")) data-role="image" {}
                 }
+                div.field.images-field {
+                    label for=(of("other")) { "Beside it" }
+                    select id=(of("other")) data-role="other" {}
+                }
+                p.sides data-role="sides" hidden {}
                 fieldset { legend { "Words" } div.words data-role="words" {} }
                 div.field {
                     label for=(of("site")) { "Layer" }
@@ -208,12 +225,18 @@ fn render_explorer(explorer: &Explorer, id: &str) -> Result<Markup, ReportError>
                 }
                 label.check.all-field { input type="checkbox" data-role="all"; " all steps" }
             }
+            p.trace-title data-role="films-title" { "What the model would draw if it stopped there (x̂0)" }
+            div.films data-role="films" {}
             div.body data-role="body" {
                 div.stage data-role="stage" {}
                 div.beside {
                     p.trace-title data-role="trace-title" {}
                     canvas.trace data-role="trace" role="img" aria-label="Value against the step" {}
                     p.readout data-role="readout" {}
+                    p.trace-title data-role="matrix-title" {
+                        "A region's share of the word's map over its share of the area, in the maps shown: 1 is chance"
+                    }
+                    div.matrix data-role="matrix" tabindex="0" role="region" aria-label="Words by regions" {}
                 }
             }
             p.hidden data-role="spoken" role="status" {}

@@ -43,6 +43,15 @@ pub struct ExplorerMap {
     pub values: Vec<f32>,
 }
 
+/// What the model would draw if it stopped at a step.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExplorerFrame {
+    /// Number of the step, from 0.
+    pub step: usize,
+    /// The image as PNG bytes.
+    pub png: Vec<u8>,
+}
+
 /// One generated image and its maps.
 #[derive(Debug, Clone, Default)]
 pub struct ExplorerImage {
@@ -62,6 +71,8 @@ pub struct ExplorerImage {
     pub maps: Vec<ExplorerMap>,
     /// Regions to outline, shape [height, width] stretched over the image.
     pub masks: Vec<(String, Array2<bool>)>,
+    /// Frames of single steps in the order of the run; may be empty.
+    pub film: Vec<ExplorerFrame>,
 }
 
 /// Maps to explore, one entry a sample.
@@ -85,7 +96,8 @@ impl Explorer {
         const INDEX_BYTES: usize = 40;
         let of_image = |image: &ExplorerImage| {
             let maps: usize = image.maps.iter().map(|m| m.values.len() * 4 / 3 + INDEX_BYTES).sum();
-            maps + image.png.len() * 4 / 3
+            let frames: usize = image.film.iter().map(|frame| frame.png.len()).sum();
+            maps + (image.png.len() + frames) * 4 / 3
         };
         self.images.iter().map(of_image).sum()
     }
@@ -185,7 +197,13 @@ fn pack_image(image: &ExplorerImage) -> Result<Value, ReportError> {
         .iter()
         .map(|(label, mask)| json!({ "label": label, "loops": loops(mask) }))
         .collect();
+    let film: Vec<Value> = image
+        .film
+        .iter()
+        .map(|frame| json!({ "step": frame.step, "png": STANDARD.encode(&frame.png) }))
+        .collect();
     Ok(json!({
+        "film": film,
         "title": image.title,
         "png": STANDARD.encode(&image.png),
         "words": image.words,

@@ -10,33 +10,32 @@ use crate::figure::Ink;
 use crate::figure::theme::{self, Theme};
 
 const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("explorer.js");
+const DRAW: &str = include_str!("explorer-draw.js");
+const EXPLORE: &str = include_str!("explorer.js");
 /// Sections from which on a table of contents helps.
 const CONTENTS_FROM: usize = 3;
 
 /// Renders the whole page.
 pub(super) fn render(report: &Report) -> Result<String, ReportError> {
     let style = style();
-    let explores = |block: &Block| matches!(block, Block::Explorer(e) if !e.images.is_empty());
-    let script = report.sections.iter().flat_map(|s| &s.blocks).any(explores).then_some(SCRIPT);
-    let anchors = anchors(report);
-    let contents = report.sections.len() >= CONTENTS_FROM;
-    let mut sections = Vec::new();
-    for (number, (section, anchor)) in report.sections.iter().zip(&anchors).enumerate() {
-        let body = blocks::render_all(&section.blocks, number)?;
-        sections.push(html! {
-            section id=(anchor) aria-labelledby={ (anchor) "-h" } {
-                h2 id={ (anchor) "-h" } { (inline(&section.heading)) }
-                (body)
-            }
-        });
-    }
+    let script = explores(report).then(script);
+    let mut names = Names::default();
+    let body = Body::of(report, Level::Page, &mut names)?;
+    let parts = report
+        .parts
+        .iter()
+        .map(|part| {
+            let anchor = names.unique(&part.title);
+            Ok((part, anchor, Body::of(part, Level::Part, &mut names)?))
+        })
+        .collect::<Result<Vec<_>, ReportError>>()?;
+    let contents = body.headings.len() >= CONTENTS_FROM || !parts.is_empty();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(policy(&style, script));
+                meta http-equiv="Content-Security-Policy" content=(policy(&style, script.as_deref()));
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta name="referrer" content="no-referrer";
@@ -48,22 +47,125 @@ pub(super) fn render(report: &Report) -> Result<String, ReportError> {
                 a.skip href="#content" { "Skip to the content" }
                 (head(report))
                 div.page.with-contents[contents] {
-                    @if contents { (table_of_contents(report, &anchors)) }
+                    @if contents { (table_of_contents(&body, &parts)) }
                     main #content tabindex="-1" {
-                        @for section in &sections { (section) }
-                        @if let Some(rerun) = &report.rerun { (run_again(rerun)) }
+                        (body.markup)
+                        @for (part, anchor, body) in &parts { (render_part(part, anchor, body)) }
                     }
                 }
                 footer { @if !report.maker.is_empty() { p { "Made by " (report.maker) "." } } }
-                @if let Some(script) = script { script { (PreEscaped(script)) } }
+                @if let Some(script) = &script { script { (PreEscaped(script)) } }
             }
         }
     };
     Ok(page.into_string())
 }
 
+/// Whether there is anything to explore in a report or its parts.
+fn explores(report: &Report) -> bool {
+    let explores = |block: &Block| matches!(block, Block::Explorer(e) if !e.images.is_empty());
+    report.sections.iter().flat_map(|s| &s.blocks).any(explores)
+        || report.parts.iter().any(self::explores)
+}
+
+/// Anchors of one page, all different.
+struct Names {
+    taken: Vec<String>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { taken: vec!["content".into()] }
+    }
+}
+
+impl Names {
+    /// A name like the text that nothing on the page has yet.
+    fn unique(&mut self, text: &str) -> String {
+        let base = slug(text);
+        let name = std::iter::once(base.clone())
+            .chain((2..).map(|n| format!("{base}-{n}")))
+            .find(|candidate| !self.taken.contains(candidate))
+            .unwrap_or(base);
+        self.taken.push(name.clone());
+        name
+    }
+}
+
+/// How deep headings are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    /// Sections of the page itself.
+    Page,
+    /// Sections of a report that the page is made of.
+    Part,
+}
+
+/// The sections of a report, and what the table of contents says of them.
+struct Body {
+    /// Anchor and heading.
+    headings: Vec<(String, String)>,
+    markup: Markup,
+}
+
+impl Body {
+    fn of(report: &Report, level: Level, names: &mut Names) -> Result<Self, ReportError> {
+        let mut headings = Vec::new();
+        let mut sections = Vec::new();
+        for section in &report.sections {
+            let anchor = names.unique(&section.heading);
+            let blocks = blocks::render_all(&section.blocks, &anchor)?;
+            sections.push(render_section(&anchor, inline(&section.heading), level, &blocks));
+            headings.push((anchor, section.heading.clone()));
+        }
+        if let Some(rerun) = &report.rerun {
+            let anchor = names.unique(RUN_AGAIN);
+            sections.push(render_section(&anchor, html! { (RUN_AGAIN) }, level, &run_again(rerun)));
+            headings.push((anchor, RUN_AGAIN.to_owned()));
+        }
+        Ok(Self { headings, markup: html! { @for section in &sections { (section) } } })
+    }
+}
+
+/// Heading of the section that says how to make a run again.
+const RUN_AGAIN: &str = "Run this again";
+
+fn render_section(anchor: &str, heading: Markup, level: Level, body: &Markup) -> Markup {
+    let id = format!("{anchor}-h");
+    html! {
+        section id=(anchor) aria-labelledby=(id) {
+            @if level == Level::Page { h2 id=(id) { (heading) } } @else { h3 id=(id) { (heading) } }
+            (body)
+        }
+    }
+}
+
+/// One of the reports that a page is made of.
+fn render_part(part: &Report, anchor: &str, body: &Body) -> Markup {
+    html! {
+        article.part id=(anchor) aria-labelledby={ (anchor) "-h" } {
+            header.part-head {
+                div.part-text {
+                    @if !part.maker.is_empty() { p.maker { (part.maker) } }
+                    h2 id={ (anchor) "-h" } { (inline(&part.title)) }
+                    @if !part.subtitle.is_empty() { p.subtitle { (part.subtitle) } }
+                    (facts(part))
+                    (notices(part))
+                }
+                (cover(part))
+            }
+            (body.markup)
+        }
+    }
+}
+
+/// The explorer's script: drawing, then what is driven by the reader.
+fn script() -> String {
+    ["\"use strict\";\n(() => {\n", DRAW, EXPLORE, "})();\n"].concat()
+}
+
 /// The page's rules, with the colours of figures in both themes.
-fn style() -> String {
+pub(super) fn style() -> String {
     let (light, dark) = (figure_colors(Theme::Light), figure_colors(Theme::Dark));
     format!("{light}{STYLE}@media screen and (prefers-color-scheme:dark){{{dark}}}")
 }
@@ -77,7 +179,7 @@ fn figure_colors(theme: Theme) -> String {
 }
 
 /// Nothing may load or run but what this file brings, named by its digest.
-fn policy(style: &str, script: Option<&str>) -> String {
+pub(super) fn policy(style: &str, script: Option<&str>) -> String {
     let digest = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
     let script = script.map_or_else(|| "'none'".into(), digest);
     format!(
@@ -93,18 +195,33 @@ fn head(report: &Report) -> Markup {
                 @if !report.maker.is_empty() { p.maker { (report.maker) } }
                 h1 { (inline(&report.title)) }
                 @if !report.subtitle.is_empty() { p.subtitle { (report.subtitle) } }
-                @if !report.facts.is_empty() {
-                    dl.facts {
-                        @for fact in &report.facts {
-                            div { dt { (fact.label) } dd { (fact.value) } }
-                        }
-                    }
-                }
+                (facts(report))
+                (notices(report))
             }
-            @if !report.cover.is_empty() {
-                div.cover.several[report.cover.len() > 1] {
-                    @for image in &report.cover { (labelled_image(image)) }
-                }
+            (cover(report))
+        }
+    }
+}
+
+fn facts(report: &Report) -> Markup {
+    html! {
+        @if !report.facts.is_empty() {
+            dl.facts {
+                @for fact in &report.facts { div { dt { (fact.label) } dd { (fact.value) } } }
+            }
+        }
+    }
+}
+
+fn notices(report: &Report) -> Markup {
+    html! { @for notice in &report.notices { (blocks::warning(notice)) } }
+}
+
+fn cover(report: &Report) -> Markup {
+    html! {
+        @if !report.cover.is_empty() {
+            div.cover.several[report.cover.len() > 1] {
+                @for image in &report.cover { (labelled_image(image)) }
             }
         }
     }
@@ -126,15 +243,28 @@ pub(super) fn labelled_image(image: &LabelledImage) -> Markup {
     }
 }
 
-fn table_of_contents(report: &Report, anchors: &[String]) -> Markup {
+fn table_of_contents(body: &Body, parts: &[(&Report, String, Body)]) -> Markup {
+    let entries = |body: &Body| {
+        html! {
+            @for (anchor, heading) in &body.headings {
+                li { a href={ "#" (anchor) } { (inline(heading)) } }
+            }
+        }
+    };
     html! {
         nav.contents aria-label="Contents" {
             p { "Contents" }
             ol {
-                @for (section, anchor) in report.sections.iter().zip(anchors) {
-                    li { a href={ "#" (anchor) } { (inline(&section.heading)) } }
+                (entries(body))
+                @for (part, anchor, body) in parts {
+                    li.of-part {
+                        a href={ "#" (anchor) } {
+                            (inline(&part.title))
+                            @if !part.subtitle.is_empty() { " " small { (part.subtitle) } }
+                        }
+                        ol { (entries(body)) }
+                    }
                 }
-                @if report.rerun.is_some() { li { a href="#run-again" { "Run this again" } } }
             }
         }
     }
@@ -142,16 +272,13 @@ fn table_of_contents(report: &Report, anchors: &[String]) -> Markup {
 
 fn run_again(rerun: &Rerun) -> Markup {
     html! {
-        section #run-again aria-labelledby="run-again-h" {
-            h2 #run-again-h { "Run this again" }
-            p { "This command makes the same run:" }
-            (blocks::command(&rerun.command))
-            @if !rerun.spec.is_empty() {
-                details {
-                    summary { "The same as a spec" }
-                    (blocks::listing(&rerun.spec))
-                    p.links { (download("spec.toml", "application/toml", &rerun.spec, "Spec (TOML)")) }
-                }
+        p { "This command makes the same run:" }
+        (blocks::command(&rerun.command))
+        @if !rerun.spec.is_empty() {
+            details {
+                summary { "The same as a spec" }
+                (blocks::listing(&rerun.spec))
+                p.links { (download("spec.toml", "application/toml", &rerun.spec, "Spec (TOML)")) }
             }
         }
     }
@@ -221,19 +348,6 @@ pub(super) fn slug(text: &str) -> String {
     if out.is_empty() { "part".into() } else { out.into() }
 }
 
-/// One anchor a section, all different.
-fn anchors(report: &Report) -> Vec<String> {
-    let mut seen: Vec<String> = vec!["content".into(), "run-again".into()];
-    for section in &report.sections {
-        let base = slug(&section.heading);
-        let free = std::iter::once(base.clone())
-            .chain((2..).map(|n| format!("{base}-{n}")))
-            .find(|candidate| !seen.contains(candidate));
-        seen.push(free.unwrap_or(base));
-    }
-    seen.split_off(2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,10 +361,8 @@ mod tests {
 
     #[test]
     fn anchors_differ_even_when_headings_do_not() {
-        let mut report = Report::new("t");
-        for heading in ["Layers", "Layers", "→", "Content"] {
-            report.section(super::super::Section::new(heading));
-        }
-        assert_eq!(anchors(&report), ["layers", "layers-2", "part", "content-2"]);
+        let mut names = Names::default();
+        let anchors = ["Layers", "Layers", "→", "Content"].map(|heading| names.unique(heading));
+        assert_eq!(anchors, ["layers", "layers-2", "part", "content-2"]);
     }
 }

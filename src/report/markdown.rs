@@ -4,7 +4,21 @@ use super::{Block, Cell, Finding, Metric, Report, ReportError, Table, short};
 
 /// Renders the whole report.
 pub(super) fn render(report: &Report) -> Result<String, ReportError> {
-    let mut out = format!("# {}\n", escape(&report.title));
+    let mut out = body(report, 1)?;
+    for part in &report.parts {
+        out += "\n";
+        out += &body(part, 2)?;
+    }
+    if !report.maker.is_empty() {
+        out += &format!("\n---\n{}\n", escape(&report.maker));
+    }
+    Ok(out)
+}
+
+/// One report; its title is a heading of this level.
+fn body(report: &Report, level: usize) -> Result<String, ReportError> {
+    let heading = |level: usize, text: &str| format!("{} {text}\n", "#".repeat(level));
+    let mut out = heading(level, &escape(&report.title));
     if !report.subtitle.is_empty() {
         out += &format!("\n> {}\n", escape(&report.subtitle));
     }
@@ -14,26 +28,31 @@ pub(super) fn render(report: &Report) -> Result<String, ReportError> {
             out += &format!("| {} | {} |\n", escape(&fact.label), escape(&fact.value));
         }
     }
+    for notice in &report.notices {
+        out += &format!("\n{}", warning(notice));
+    }
     for section in &report.sections {
-        out += &format!("\n## {}\n", escape(&section.heading));
+        out += "\n";
+        out += &heading(level + 1, &escape(&section.heading));
         for block in &section.blocks {
             out += "\n";
             out += &render_block(block)?;
         }
     }
     if let Some(rerun) = &report.rerun {
-        out += &format!("\n## Run this again\n\n{}", code(&rerun.command));
-    }
-    if !report.maker.is_empty() {
-        out += &format!("\n---\n{}\n", escape(&report.maker));
+        out += &format!("\n{}\n{}", heading(level + 1, "Run this again"), code(&rerun.command));
     }
     Ok(out)
+}
+
+fn warning(text: &str) -> String {
+    format!("> **Warning.** {}\n", inline(text))
 }
 
 fn render_block(block: &Block) -> Result<String, ReportError> {
     Ok(match block {
         Block::Prose(text) => format!("{}\n", inline(text)),
-        Block::Warning(text) => format!("> **Warning.** {}\n", inline(text)),
+        Block::Warning(text) => warning(text),
         Block::Findings(findings) => findings.iter().map(finding).collect(),
         Block::Metrics(metrics) => metrics.iter().map(metric).collect(),
         Block::Table(table) => render_table(table)?,

@@ -9,6 +9,7 @@
 mod blocks;
 mod explorer;
 mod html;
+mod index;
 mod markdown;
 mod strip;
 
@@ -16,7 +17,8 @@ use serde::Serialize;
 
 use crate::figure::{self, Figure, FigureError, Svg};
 
-pub use explorer::{Explorer, ExplorerImage, ExplorerMap, StepLabel};
+pub use explorer::{Explorer, ExplorerFrame, ExplorerImage, ExplorerMap, StepLabel};
+pub use index::{Index, IndexedRun, UnfinishedRun};
 
 /// What can go wrong when a report is made.
 #[derive(Debug, thiserror::Error)]
@@ -190,9 +192,16 @@ pub struct Picture {
     /// The numbers drawn.
     pub csv: String,
     #[serde(skip)]
-    wide: Svg,
-    #[serde(skip)]
-    narrow: Svg,
+    drawing: Drawing,
+}
+
+/// How a picture is drawn.
+#[derive(Debug, Clone, PartialEq)]
+enum Drawing {
+    /// For page and phone.
+    Figure { wide: Svg, narrow: Svg },
+    /// A PNG that was drawn before.
+    Stored(Vec<u8>),
 }
 
 impl Picture {
@@ -210,9 +219,18 @@ impl Picture {
             caption: caption.into(),
             describe: figure.describe(),
             csv: figure.csv(),
-            wide: figure.svg(figure::WIDE)?,
-            narrow: figure.svg(figure::NARROW)?,
+            drawing: Drawing::Figure {
+                wide: figure.svg(figure::WIDE)?,
+                narrow: figure.svg(figure::NARROW)?,
+            },
         })
+    }
+
+    /// A figure that an earlier run drew as PNG; its numbers are in the tables.
+    pub fn stored(name: impl Into<String>, caption: impl Into<String>, png: Vec<u8>) -> Self {
+        let (name, caption) = (name.into(), caption.into());
+        let (describe, csv) = (caption.clone(), String::new());
+        Self { name, caption, describe, csv, drawing: Drawing::Stored(png) }
     }
 }
 
@@ -302,7 +320,7 @@ pub struct Rerun {
     pub spec: String,
 }
 
-/// A document about one run.
+/// A document about one run, or about several.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
     /// What was asked: "Where does each word look?"
@@ -319,6 +337,10 @@ pub struct Report {
     pub sections: Vec<Section>,
     /// How to make the same run again.
     pub rerun: Option<Rerun>,
+    /// What must be known of the whole report before it is read.
+    pub notices: Vec<String>,
+    /// Reports that this one is made of, shown one after the other behind its own sections.
+    pub parts: Vec<Report>,
 }
 
 impl Report {

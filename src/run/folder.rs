@@ -1,4 +1,4 @@
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,9 @@ use super::{RunError, digest_bytes, digest_file, hash8};
 
 /// Folders with this prefix are unfinished.
 pub(super) const UNFINISHED_PREFIX: &str = ".tmp-";
+
+/// Folders with this prefix hold what a run of a suite has done so far; the next goes on with it.
+pub(crate) const INCOMPLETE_PREFIX: &str = ".incomplete-";
 
 /// Held locked as long as the process that writes the folder lives.
 const LOCK_FILE: &str = ".lock";
@@ -201,6 +204,12 @@ fn lock(folder: &Path) -> io::Result<File> {
     }
     fs::rename(&unlocked, folder.join(LOCK_FILE))?;
     Ok(file)
+}
+
+/// Whether a process that writes into this folder lives.
+pub(super) fn is_locked(folder: &Path) -> bool {
+    let file = File::open(folder.join(LOCK_FILE));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 fn check_room(folder: &Path) -> io::Result<()> {

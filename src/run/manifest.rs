@@ -68,6 +68,9 @@ pub struct Manifest {
 pub struct ModelRecord {
     /// As given on the command line: `shapes`, a folder, a hub id.
     pub name: String,
+    /// Learned numbers in all parts; none in runs of versions that did not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<u64>,
     /// Each weight file, relative to the model's folder.
     pub weights: Vec<FileRecord>,
 }

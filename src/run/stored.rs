@@ -1,13 +1,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::folder::{UNFINISHED_PREFIX, encode};
+use super::folder::{INCOMPLETE_PREFIX, UNFINISHED_PREFIX, encode, is_locked};
 use super::manifest::{FileRecord, MANIFEST_FILE, MANIFEST_VERSION, Manifest};
 use super::paths::inside;
 use super::{AtomicFile, RunError, digest_bytes, digest_file};
-
-/// Below this similarity (0 to 1) a name is not worth suggesting.
-const SUGGESTION_SIMILARITY: f64 = 0.75;
+use crate::suggest::nearest;
 
 /// A finished run, opened for reading.
 #[derive(Debug, Clone)]
@@ -139,14 +137,8 @@ impl StoredRun {
     }
 
     fn no_such_file(&self, relative: &str) -> RunError {
-        let nearest = self
-            .manifest
-            .files
-            .iter()
-            .map(|record| (strsim::jaro_winkler(relative, &record.path), &record.path))
-            .filter(|(similarity, path)| *similarity > SUGGESTION_SIMILARITY && *path != relative)
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .map(|(_, path)| path.clone());
+        let others = self.manifest.files.iter().map(|record| record.path.as_str());
+        let nearest = nearest(relative, others.filter(|path| *path != relative));
         RunError::NoSuchFile { run: self.manifest.run.clone(), path: relative.to_owned(), nearest }
     }
 }
@@ -169,6 +161,36 @@ pub fn list_runs(out: &Path) -> Result<Vec<String>, RunError> {
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// A run that is being written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// What its folder is called, less the mark of unfinished ones.
+    pub name: String,
+    /// Images that are there already.
+    pub images: usize,
+}
+
+/// The runs in a folder that a living process writes, by name.
+///
+/// # Errors
+/// [`RunError::Io`] when the folder cannot be listed.
+pub fn unfinished_runs(out: &Path) -> Result<Vec<Unfinished>, RunError> {
+    let list = || RunError::io("list", out);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(out).map_err(list())? {
+        let entry = entry.map_err(list())?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let marks = [UNFINISHED_PREFIX, INCOMPLETE_PREFIX];
+        let Some(name) = marks.iter().find_map(|mark| name.strip_prefix(mark)) else { continue };
+        if is_locked(&entry.path()) {
+            let images = fs::read_dir(entry.path().join("images")).map_or(0, Iterator::count);
+            found.push(Unfinished { name: name.to_owned(), images });
+        }
+    }
+    found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
 }
 
 fn folder_of(path: &Path) -> Result<PathBuf, RunError> {

@@ -13,8 +13,6 @@ static BUILT_IN: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/probes/suites"
 const MOST_BYTES: u64 = 64 << 20;
 /// Problems named in one message.
 const NAMED: usize = 8;
-/// Below this similarity (0 to 1) a name is not worth suggesting.
-const SUGGESTION_SIMILARITY: f64 = 0.75;
 
 /// Why a suite cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -100,12 +98,7 @@ pub fn open(name: &str) -> Result<Suite, SuiteError> {
     }
     let path = Path::new(name);
     if !name.ends_with(".toml") && !path.exists() {
-        let nearest = built_in_names()
-            .into_iter()
-            .map(|known| (strsim::jaro_winkler(name, known), known))
-            .filter(|(similarity, _)| *similarity > SUGGESTION_SIMILARITY)
-            .max_by(|a, b| a.0.total_cmp(&b.0))
-            .map(|(_, known)| known.to_owned());
+        let nearest = crate::suggest::nearest(name, built_in_names());
         return Err(SuiteError::Unknown { name: name.to_owned(), nearest });
     }
     let io = |source| SuiteError::Io { path: path.to_owned(), source };

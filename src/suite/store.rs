@@ -18,7 +18,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::judging::Judged;
-use crate::run::{AtomicFile, MANIFEST_FILE, RunError, RunFolder, hash8};
+use crate::run::{AtomicFile, INCOMPLETE_PREFIX, MANIFEST_FILE, RunError, RunFolder, hash8};
 use crate::table::{
     JudgementRow, OutcomeRow, Row, TableError, frame, read_parquet, rows, write_parquet,
 };
@@ -82,7 +82,7 @@ impl Incomplete {
     /// # Errors
     /// [`StoreError`].
     pub fn open(out: &Path, probe: &str, question: &str) -> Result<Self, StoreError> {
-        let root = out.join(format!(".incomplete-{probe}-{}", hash8(question)));
+        let root = out.join(format!("{INCOMPLETE_PREFIX}{probe}-{}", hash8(question)));
         let create = |path: &Path| fs::create_dir_all(path).map_err(RunError::io("create", path));
         create(&root)?;
         let lock = lock(&root)?;

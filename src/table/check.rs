@@ -2,8 +2,8 @@
 
 use polars::prelude::*;
 
-use super::error::nearest;
 use super::{ColumnDeclaration, Kind, Problem, TableDeclaration, TableError};
+use crate::suggest::nearest;
 
 /// Checks names, types, nulls and ranges; the order of the columns is free.
 ///

@@ -8,9 +8,6 @@ use thiserror::Error;
 use super::{Kind, ValueRange};
 use crate::run::RunError;
 
-/// Below this similarity (0 to 1) a name is not worth suggesting.
-const SUGGESTION_SIMILARITY: f64 = 0.75;
-
 /// What can go wrong with a table; every message says what to do.
 #[derive(Debug, Error)]
 pub enum TableError {
@@ -172,15 +169,6 @@ impl fmt::Display for Problem {
             }
         }
     }
-}
-
-/// The candidate most like `name`, if one is like it at all.
-pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    candidates
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(similarity, _)| *similarity > SUGGESTION_SIMILARITY)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate.to_owned())
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

@@ -20,6 +20,7 @@ mod declared;
 mod describe;
 mod error;
 mod parquet;
+mod preview;
 mod render;
 mod stream;
 
@@ -31,5 +32,6 @@ pub use declared::*;
 pub use describe::{documentation, schema};
 pub use error::{Problem, TableError};
 pub use parquet::{read_parquet, write_parquet};
+pub use preview::{Preview, Value, preview};
 pub use render::{Format, UnknownFormat, render};
 pub use stream::ParquetStream;

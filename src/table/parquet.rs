@@ -43,17 +43,30 @@ pub(super) fn stated<R: Row>() -> KeyValueMetadata {
 /// [`TableError::Version`], [`TableError::Mismatch`].
 pub fn read_parquet<R: Row>(path: &Path) -> Result<DataFrame, TableError> {
     let unreadable = |source| TableError::Unreadable { path: path.to_owned(), source };
-    let file =
-        File::open(path).map_err(|source| TableError::Open { path: path.to_owned(), source })?;
-    let mut reader = ParquetReader::new(file);
-    let stated = reader.get_metadata().map_err(unreadable)?.key_value_metadata();
-    let stated = |key: &str| {
-        stated.iter().flatten().find(|pair| pair.key == key).and_then(|pair| pair.value.clone())
-    };
-    check_stated(path, &R::TABLE, stated(TABLE_KEY), stated(VERSION_KEY))?;
+    let mut reader = open(path)?;
+    let (name, version) = stated(&mut reader).map_err(unreadable)?;
+    check_stated(path, &R::TABLE, name, version)?;
     let frame = reader.finish().map_err(unreadable)?;
     check(&frame, &R::TABLE)?;
     Ok(frame.select(R::TABLE.columns.iter().map(|column| column.name))?)
+}
+
+/// A file, not read yet.
+pub(super) fn open(path: &Path) -> Result<ParquetReader<File>, TableError> {
+    let file =
+        File::open(path).map_err(|source| TableError::Open { path: path.to_owned(), source })?;
+    Ok(ParquetReader::new(file))
+}
+
+/// Name and version of the table, as far as the file says them.
+pub(super) fn stated(
+    reader: &mut ParquetReader<File>,
+) -> PolarsResult<(Option<String>, Option<String>)> {
+    let stated = reader.get_metadata()?.key_value_metadata();
+    let stated = |key: &str| {
+        stated.iter().flatten().find(|pair| pair.key == key).and_then(|pair| pair.value.clone())
+    };
+    Ok((stated(TABLE_KEY), stated(VERSION_KEY)))
 }
 
 fn check_stated(

@@ -10,6 +10,8 @@ mod libtorch;
 #[cfg(unix)]
 mod python;
 #[cfg(unix)]
+mod runs;
+#[cfg(unix)]
 mod tasks;
 #[cfg(unix)]
 mod workspace;

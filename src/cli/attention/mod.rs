@@ -1,6 +1,8 @@
 //! `probe attention`: where does each word look?
 
+mod film;
 mod scenes;
+mod write;
 
 use std::path::Path;
 
@@ -13,21 +15,16 @@ use crate::cli::output::{Format, OutputArgs, bar, line, note};
 use crate::cli::run_model::{
     SampleArgs, facts, finish, generate_with_bar, manifest, quoted, warn_of_cut_words,
 };
-use crate::figure::encode_png;
 use crate::judge;
 use crate::model::checkpoint::{DiffusionModel, ModelFiles};
 use crate::model::tokenizer::Tokens;
 use crate::pipeline::{Generation, Request, generate};
 use crate::probe::attention::leakage;
-use crate::probe::attention::report::{self, FIGURE_WIDTH};
-use crate::probe::attention::{
-    AttentionRun, Detail, GivenRegion, JudgedImage, PromptToken, score, tables,
-};
+use crate::probe::attention::report::{self, Measured};
+use crate::probe::attention::{AttentionRun, Detail, GivenRegion, JudgedImage, PromptToken, score};
 use crate::report::Rerun;
-use crate::run::{RunFolder, digest_bytes};
-use crate::table::{
-    AlignmentRow, AttentionRow, ImageRow, JudgementRow, LeakageRow, TokenRow, frame, write_parquet,
-};
+use crate::run::RunFolder;
+use crate::table::{AlignmentRow, frame, write_parquet};
 use crate::tap::{AttentionRecorder, Then};
 use crate::world::{self, Category, Expectations, Generator, Mix, ParseError, Split};
 
@@ -161,13 +158,14 @@ pub fn run(mut args: Args) -> Result<u8> {
     let inversion = write_source(&folder, &model, &request, &made)?;
     let rows = score::score(&captured, Detail::Full)?;
     let leakage = leakage::rows(&captured)?;
-    write_tables(&folder, &captured, (&rows, &leakage), args.maps)?;
-    write_pictures(&folder, &captured, &rows)?;
+    let measured = Measured { alignment: &rows, leakage: &leakage };
     let facts = facts(&model, &request, &manifest);
     let rerun = Rerun { command: args.command(), spec };
-    let page = report::report(&captured, &rows, facts, rerun)?;
-    folder.write("report.html", page.to_html()?.as_bytes())?;
-    folder.write("report.md", page.to_markdown()?.as_bytes())?;
+    let page = report::report(&captured, measured, facts, rerun)?;
+    write::tables(&folder, &captured, measured, args.maps)?;
+    write::maps(&folder, &captured, &page)?;
+    write::pictures(&folder, &captured, measured)?;
+    write::report(&folder, &page)?;
     let at = finish(folder, manifest, &args.model, &model)?;
 
     match args.output.format.format {
@@ -205,7 +203,8 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
     manifest.schemas = crate::table::versions();
     let mut spec = args.sample.spec("attention", &args.model);
     spec.insert("from_world".into(), (count as i64).into());
-    let folder = RunFolder::create(&args.output.out, "attention", &toml::to_string_pretty(&spec)?)?;
+    let spec = toml::to_string_pretty(&spec)?;
+    let folder = RunFolder::create(&args.output.out, "attention", &spec)?;
     let bar = bar(count, "prompts");
     let (mut rows, mut images) = (Vec::new(), Vec::new());
     for (i, sample) in samples.iter().enumerate() {
@@ -225,6 +224,10 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
     bar.finish_and_clear();
     let mut table = frame(rows.clone())?;
     write_parquet::<AlignmentRow>(&mut table, &folder.path("tables/alignment.parquet")?)?;
+    let command = args.sample.command("attention", &args.model);
+    let rerun = Rerun { command: format!("{command} --from-world {count}"), spec };
+    let facts = facts(&model, &request_of(0)?, &manifest);
+    write::report(&folder, &report::world_report(&rows, count, facts, rerun)?)?;
     let at = finish(folder, manifest, &args.model, &model)?;
     match args.output.format.format {
         Format::Table => {
@@ -232,7 +235,7 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
         }
         _ => args.output.format.print(&table)?,
     }
-    note(&format!("scores: {}", at.join("tables/alignment.parquet").display()));
+    note(&format!("report: {}", at.join("report.html").display()));
     Ok(0)
 }
 
@@ -304,13 +307,14 @@ fn capture(
         .collect();
     let shape = request.latent_shape(model);
     let recorder = AttentionRecorder::new(tokens.ids.len(), sites, [shape[2], shape[3]]);
-    let mut tap = Then(sample.edits(model, request)?, recorder);
+    let film = film::recorder(model, request, with_bar)?;
+    let mut tap = Then(sample.edits(model, request)?, Then(recorder, film));
     let made = if with_bar {
         generate_with_bar(model, request, Some(&mut tap))?
     } else {
         generate(model, request, Some(&mut tap), &mut |_, _| {})?
     };
-    let Then(_, recorder) = tap;
+    let Then(_, Then(recorder, film)) = tap;
     let images = judged(request, &made, expectations.as_ref());
     let steps = made.timesteps.iter().copied().zip(made.sigmas.iter().copied());
     let run = AttentionRun {
@@ -320,6 +324,7 @@ fn capture(
         given,
         tokens: prompt_tokens(&tokens),
         images,
+        film: film::frames(model, request, film)?,
         steps: steps.collect(),
         record: recorder.finish()?,
     };
@@ -349,50 +354,6 @@ pub(in crate::cli) fn prompt_tokens(tokens: &Tokens) -> Vec<PromptToken> {
             span: tokens.spans[i],
         })
         .collect()
-}
-
-fn write_tables(
-    folder: &RunFolder,
-    run: &AttentionRun,
-    (rows, leakage): (&[AlignmentRow], &[LeakageRow]),
-    maps: bool,
-) -> Result<()> {
-    let path = |name: &str| folder.path(&format!("tables/{name}.parquet"));
-    let mut attention = frame(tables::attention_rows(run, maps))?;
-    write_parquet::<AttentionRow>(&mut attention, &path("attention")?)?;
-    write_parquet::<TokenRow>(&mut frame(tables::token_rows(run))?, &path("tokens")?)?;
-    if run.is_scored() {
-        write_parquet::<AlignmentRow>(&mut frame(rows.to_vec())?, &path("alignment")?)?;
-    }
-    if !leakage.is_empty() {
-        write_parquet::<LeakageRow>(&mut frame(leakage.to_vec())?, &path("leakage")?)?;
-    }
-    if run.expectations.is_some() {
-        let mut judgement = frame(tables::judgement_rows(run))?;
-        write_parquet::<JudgementRow>(&mut judgement, &path("judgement")?)?;
-    }
-    Ok(())
-}
-
-fn write_pictures(folder: &RunFolder, run: &AttentionRun, rows: &[AlignmentRow]) -> Result<()> {
-    let mut images = Vec::new();
-    for (sample, image) in run.images.iter().enumerate() {
-        let file = format!("images/{sample:03}.png");
-        let png = encode_png(&image.image)?;
-        folder.write(&file, &png)?;
-        images.push(ImageRow {
-            sample: sample as u32,
-            prompt: run.prompt.clone(),
-            seed: image.seed,
-            file,
-            sha256: digest_bytes(&png),
-        });
-    }
-    write_parquet::<ImageRow>(&mut frame(images)?, &folder.path("tables/images.parquet")?)?;
-    for (name, figure) in report::figures(run, rows)? {
-        folder.write(&format!("figures/{name}.png"), &figure.png(FIGURE_WIDTH)?)?;
-    }
-    Ok(())
 }
 
 fn print_findings(run: &AttentionRun, rows: &[AlignmentRow]) -> Result<()> {

@@ -12,9 +12,9 @@ use crate::cli::steps;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Gallery, Request, look};
 use crate::probe::attention::report::FIGURE_WIDTH;
-use crate::probe::attention::scenes::report::Scores;
+use crate::probe::attention::scenes::report::{Scores, shown_facts};
 use crate::probe::attention::scenes::{Shown, Tally, Weights};
-use crate::report::{Fact, Rerun};
+use crate::report::Rerun;
 use crate::run::{Manifest, RunFolder};
 use crate::sampler::SchedulerConfig;
 use crate::table::{AttentionScoreRow, LeakageRow, frame, write_parquet};
@@ -71,7 +71,9 @@ pub(super) fn run(mut args: Args, count: u64) -> Result<u8> {
     command.extend(["--at-steps".into(), quoted(&list), "--model".into()]);
     command.extend([quoted(&args.model.model), "--seed".into(), args.sample.seed.to_string()]);
     let rerun = Rerun { command: command.join(" "), spec };
-    let facts = shown_facts(facts(&model, &first, &manifest), count, &timesteps);
+    let shown: Vec<f64> = timesteps.iter().map(|&timestep| timestep as f64).collect();
+    let facts = facts(&model, &first, &manifest);
+    let facts = shown_facts(facts, samples.len(), &shown, &world::VERSION.to_string());
     let page = scores.report(facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
@@ -216,17 +218,4 @@ fn write(folder: &RunFolder, scores: &Scores) -> Result<()> {
         folder.write(&format!("figures/{name}.png"), &figure.png(FIGURE_WIDTH)?)?;
     }
     Ok(())
-}
-
-/// What stands in the head of the report: nothing is sampled here.
-fn shown_facts(facts: Vec<Fact>, count: u64, timesteps: &[i64]) -> Vec<Fact> {
-    let list: Vec<String> = timesteps.iter().map(i64::to_string).collect();
-    let mut kept: Vec<Fact> = facts
-        .into_iter()
-        .filter(|fact| !["sampler", "guidance", "seeds"].contains(&fact.label.as_str()))
-        .collect();
-    let value = format!("{count} of pairs and relations, world {}", world::VERSION);
-    kept.push(Fact { label: "scenes".to_owned(), value });
-    kept.push(Fact { label: "timesteps".to_owned(), value: list.join(", ") });
-    kept
 }

@@ -13,6 +13,7 @@ use super::run_model::{SampleArgs, facts, finish, manifest, quoted, warn_of_cut_
 use crate::figure::{Figure, WIDE, encode_png};
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::Request;
+use crate::probe::patch::stored::RESTORED_FILE;
 use crate::probe::patch::{
     CLEAN, IMAGE, ITSELF, LATENT, effects, findings, group_of, heat_map, report,
 };
@@ -132,6 +133,9 @@ pub fn run(mut args: Args) -> Result<u8> {
     let path = folder.path("tables/patch.parquet")?;
     write_parquet::<PatchRow>(&mut frame(rows.clone())?, &path)?;
     write_images(&folder, &traced.images, &tracing)?;
+    if let Some((_, restored)) = &traced.pictures.best {
+        folder.write(RESTORED_FILE, &encode_png(restored)?)?;
+    }
     for (measure, title) in [(LATENT, "The last latent"), (IMAGE, "The image")] {
         let png = heat_map(rows, measure, title).png(WIDE)?;
         folder.write(&format!("figures/{measure}.png"), &png)?;

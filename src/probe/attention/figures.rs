@@ -1,14 +1,15 @@
 //! The figures of an attention run.
 
-use ndarray::Array2;
+use ndarray::{Array2, Array3, s};
 
-use super::score::mean_auroc;
+use super::score::{OTHER_IMAGES, PERMUTED_WORDS, Scored, mean_auroc};
 use super::{AttentionRun, Detail, Level, WordMaps};
 use crate::figure::{
-    Axis, ColorMap, Curve, CurveChart, CurvePoint, DotChart, DotSeries, HeatMap, ImageGrid,
-    Outline, Overlay, Reference, Tile,
+    Axis, ColorMap, Curve, CurveChart, CurvePoint, DotChart, DotSeries, FilmStrip, HeatMap,
+    ImageGrid, Outline, Overlay, Reference, Tile,
 };
 use crate::measure::Undefined;
+use crate::site::Branch;
 use crate::table::AlignmentRow;
 
 /// AUROC of a map that knows nothing.
@@ -73,7 +74,7 @@ pub fn score_by_timestep(run: &AttentionRun, rows: &[AlignmentRow]) -> CurveChar
 
 /// Score by layer, with the control.
 pub fn score_by_layer(run: &AttentionRun, rows: &[AlignmentRow]) -> DotChart {
-    let sites: Vec<&str> = run.record.layers.iter().map(|l| l.site.as_str()).collect();
+    let sites = sites_of(run, rows);
     let series = |name: &str, control: bool| {
         let value = |site: &&str| {
             let of_site = rows
@@ -93,29 +94,72 @@ pub fn score_by_layer(run: &AttentionRun, rows: &[AlignmentRow]) -> DotChart {
     }
 }
 
+/// Scores of roles over many images, with both controls.
+pub fn score_by_role(
+    roles: &[&str],
+    score: impl Fn(&str, Option<&str>) -> Option<Scored>,
+) -> DotChart {
+    let series = |name: &str, control: Option<&str>| {
+        let value =
+            |role: &&str| score(role, control).map_or((f64::NAN, None), |s| (s.mean, s.interval));
+        let values = roles.iter().map(value).collect();
+        DotSeries { name: name.to_owned(), values, control: control.is_some() }
+    };
+    DotChart {
+        title: "Do words look at their objects?".to_owned(),
+        category_axis: "role of the word".to_owned(),
+        categories: roles.iter().map(|role| (*role).to_owned()).collect(),
+        value: Axis::new("AUROC").range(0.0, 1.0),
+        series: vec![
+            series("own object", None),
+            series("other words (control)", Some(PERMUTED_WORDS)),
+            series("other images (control)", Some(OTHER_IMAGES)),
+        ],
+        reference: Some(Reference { value: CHANCE, label: "chance".to_owned() }),
+    }
+}
+
+/// The layers in the order of the U-Net. A run whose maps were not kept has only its scores.
+fn sites_of<'a>(run: &'a AttentionRun, rows: &'a [AlignmentRow]) -> Vec<&'a str> {
+    if !run.record.layers.is_empty() {
+        return run.record.layers.iter().map(|l| l.site.as_str()).collect();
+    }
+    let mut sites = Vec::new();
+    for site in rows.iter().filter_map(|row| row.site.as_deref()) {
+        if !sites.contains(&site) {
+            sites.push(site);
+        }
+    }
+    sites
+}
+
 /// The layer's name without what all layers share.
 pub fn short_site(site: &str) -> String {
     site.trim_end_matches(".cross.probs").replace(".block.0", "").replace(".attn.", ".")
 }
 
-/// How much attention each word takes at each step: mean over positions, layers and images.
+/// How much attention each word takes at each step: mean over positions, heads, layers and images.
 pub fn share_by_timestep(run: &AttentionRun) -> HeatMap {
     let words = run.words();
-    let mut values = Array2::<f64>::zeros((words.len(), run.steps.len()));
-    for (w, word) in words.iter().enumerate() {
-        for step in 0..run.steps.len() {
-            let (mut sum, mut count) = (0.0, 0.0_f64);
-            for layer in &run.record.layers {
-                let Some(maps) = layer.per_step.get(step) else { continue };
-                for &position in &word.positions {
-                    let of_token = maps.index_axis(ndarray::Axis(1), position);
-                    sum += f64::from(of_token.mean().unwrap_or_default());
-                    count += 1.0;
-                }
+    // Sum and count of each word at each step and layer: layers count alike, whatever their heads.
+    let layers = run.record.rows.iter().map(|row| row.layer + 1).max().unwrap_or(0);
+    let mut sums = Array3::<f64>::zeros((words.len(), run.steps.len(), layers));
+    let mut counts = sums.clone();
+    for row in run.record.rows.iter().filter(|row| row.branch == Branch::Cond) {
+        for (w, _) in words.iter().enumerate().filter(|(_, w)| w.positions.contains(&row.token)) {
+            if let Some(sum) = sums.get_mut([w, row.step, row.layer]) {
+                *sum += row.mass;
+                counts[[w, row.step, row.layer]] += 1.0;
             }
-            values[[w, step]] = sum / count.max(1.0);
         }
     }
+    let of_layers = sums / counts;
+    let known = |w: usize, step: usize| {
+        let of = of_layers.slice(s![w, step, ..]);
+        let known: Vec<f64> = of.iter().copied().filter(|share| share.is_finite()).collect();
+        known.iter().sum::<f64>() / known.len() as f64
+    };
+    let values = Array2::from_shape_fn((words.len(), run.steps.len()), |(w, step)| known(w, step));
     HeatMap {
         title: "How much attention each word takes".to_owned(),
         row_axis: "word".to_owned(),
@@ -128,4 +172,19 @@ pub fn share_by_timestep(run: &AttentionRun) -> HeatMap {
         colors: ColorMap::default(),
         ordered_columns: true,
     }
+}
+
+/// What the model would draw at single steps of one image; none if it was not kept.
+pub fn film(run: &AttentionRun, sample: usize) -> Option<FilmStrip> {
+    let frames: Vec<Tile> = run
+        .film
+        .iter()
+        .filter(|frame| frame.sample == sample)
+        .filter_map(|frame| {
+            let (timestep, _) = run.steps.get(frame.step)?;
+            Some(Tile::new(format!("t = {timestep:.0}"), frame.image.clone()))
+        })
+        .collect();
+    let title = "What it would draw, step by step".to_owned();
+    (!frames.is_empty()).then_some(FilmStrip { title, frames })
 }

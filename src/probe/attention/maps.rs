@@ -42,22 +42,40 @@ impl WordMaps {
         shape: (usize, usize),
         detail: Detail,
     ) -> Result<Self, Undefined> {
+        let mut levels = vec![Level::Whole];
+        if detail == Detail::Full {
+            levels.extend((0..run.record.layers.len()).map(Level::Layer));
+            levels.extend((0..run.record.steps).map(Level::Step));
+        }
+        Self::at(run, sample, shape, &levels)
+    }
+
+    /// The same at chosen levels.
+    ///
+    /// # Errors
+    /// As for [`WordMaps::new`], and levels that were not kept.
+    pub fn at(
+        run: &AttentionRun,
+        sample: usize,
+        shape: (usize, usize),
+        levels: &[Level],
+    ) -> Result<Self, Undefined> {
         let layers = &run.record.layers;
         let of_sample: Vec<ArrayView4<'_, f32>> =
             layers.iter().map(|l| l.per_head.index_axis(Axis(0), sample)).collect();
         let steps = run.record.steps.max(1) as f32;
-        let mut levels = vec![(Level::Whole, daam::aggregate(&of_sample, shape)? / steps)];
-        if detail == Detail::Whole {
-            return Ok(Self { levels });
-        }
-        for (i, layer) in of_sample.iter().enumerate() {
-            let map = daam::aggregate(std::slice::from_ref(layer), shape)? / steps;
-            levels.push((Level::Layer(i), map));
-        }
-        for step in 0..run.record.steps {
-            levels.push((Level::Step(step), at_step(run, sample, step, shape)?));
-        }
-        Ok(Self { levels })
+        let map = |level: &Level| -> Result<(Level, Array3<f32>), Undefined> {
+            let map = match level {
+                Level::Whole => daam::aggregate(&of_sample, shape)? / steps,
+                Level::Layer(layer) => {
+                    let layer = of_sample.get(*layer).ok_or(Undefined::Empty)?;
+                    daam::aggregate(std::slice::from_ref(layer), shape)? / steps
+                }
+                Level::Step(step) => at_step(run, sample, *step, shape)?,
+            };
+            Ok((*level, map))
+        };
+        Ok(Self { levels: levels.iter().map(map).collect::<Result<_, _>>()? })
     }
 
     /// The levels there are, the whole first.

@@ -3,15 +3,17 @@
 //!
 //! [`AttentionRun`] is what was captured. [`score`] says whether a word's map lies on its
 //! object, beside a control; [`leakage`] how much of it lies on the others; [`tables`] are the rows
-//! for storage; [`report`] is for people. [`scenes`] does the same for many scenes whose masks are
+//! for storage, [`stored`] reads them back; [`report`] is for people. [`scenes`] does the same for many scenes whose masks are
 //! known.
 
+mod explore;
 mod figures;
 pub mod leakage;
 mod maps;
 pub mod report;
 pub mod scenes;
 pub mod score;
+pub mod stored;
 pub mod tables;
 
 use image::RgbImage;
@@ -21,6 +23,7 @@ use crate::judge::Verdict;
 use crate::measure::record::AttentionRecord;
 use crate::world::{Expectations, Role};
 
+pub use explore::explored_steps;
 pub use maps::{Detail, Level, WordMaps};
 pub use scenes::mean_map;
 
@@ -79,6 +82,17 @@ pub struct PromptToken {
     pub span: (usize, usize),
 }
 
+/// What the model would draw if it stopped at a step: its prediction x̂0, decoded.
+#[derive(Clone, Debug)]
+pub struct FilmFrame {
+    /// Which image of the run.
+    pub sample: usize,
+    /// The step.
+    pub step: usize,
+    /// The prediction as an image.
+    pub image: RgbImage,
+}
+
 /// What `probe attention` captured.
 #[derive(Clone, Debug)]
 pub struct AttentionRun {
@@ -94,6 +108,8 @@ pub struct AttentionRun {
     pub tokens: Vec<PromptToken>,
     /// The images.
     pub images: Vec<JudgedImage>,
+    /// Predictions at single steps, by image and step; empty where none were kept.
+    pub film: Vec<FilmFrame>,
     /// Timestep and σ of each step.
     pub steps: Vec<(f64, f64)>,
     /// Reduced attention.

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::score::{OTHER_IMAGES, PERMUTED_WORDS, Scored, mean_auroc};
-use super::{AttentionRun, Detail, Level, ObjectWord, WordMaps, figures, leakage};
-use crate::figure::{ColorMap, Figure, FigureError, WIDE, encode_png};
+use super::{AttentionRun, ObjectWord, explore, figures, leakage};
+use crate::figure::{Figure, FigureError, WIDE, encode_png};
 use crate::judge;
 use crate::measure::Undefined;
 use crate::measure::localisation::DAAM_THRESHOLD;
 use crate::report::{
-    Block, Cell, Estimate, Explorer, ExplorerImage, ExplorerMap, Fact, Finding, LabelledImage,
-    Picture, Report, Rerun, Scale, Section, StepLabel, Table,
+    Block, Cell, Estimate, Fact, Finding, LabelledImage, Picture, Report, Rerun, Scale, Section,
+    Table,
 };
-use crate::table::AlignmentRow;
+use crate::table::{AlignmentRow, LeakageRow};
 
 /// Errors of making the report.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,15 @@ pub enum AttentionReportError {
     /// A figure whose data disagree.
     #[error(transparent)]
     Figure(#[from] FigureError),
+}
+
+/// What was measured of a run, as its tables have it.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured<'a> {
+    /// The table `alignment`.
+    pub alignment: &'a [AlignmentRow],
+    /// The table `leakage`.
+    pub leakage: &'a [LeakageRow],
 }
 
 /// A finding about one word.
@@ -75,11 +84,6 @@ impl WordFinding {
 }
 
 const CHANCE: f64 = 0.5;
-/// Images whose maps the explorer holds; more would make the page heavy.
-const EXPLORED_IMAGES: usize = 4;
-/// Bytes the explorer may take in the page.
-const EXPLORER_BYTES: usize = 2_000_000;
-
 fn number(scored: &Scored) -> String {
     match scored.interval {
         Some((low, high)) => format!("{:.2} [{low:.2}, {high:.2}]", scored.mean),
@@ -150,6 +154,47 @@ pub fn world_sentences(rows: &[AlignmentRow], prompts: u64) -> Vec<String> {
     sentences
 }
 
+/// The report over many prompts of the world.
+///
+/// # Errors
+/// Figures whose data disagree.
+pub fn world_report(
+    rows: &[AlignmentRow],
+    prompts: u64,
+    facts: Vec<Fact>,
+    rerun: Rerun,
+) -> Result<Report, AttentionReportError> {
+    let mut report = Report::new("Where do words look, over many prompts?");
+    report.maker = format!("probe attention, denoscope {}", env!("CARGO_PKG_VERSION"));
+    report.subtitle = format!("{prompts} prompts of the world, one image each");
+    report.facts = facts;
+    let roles: BTreeSet<&str> = rows.iter().map(|r| r.role.as_str()).collect();
+    let score = |role: &str, control: Option<&str>| {
+        mean_auroc(rows.iter().filter(|r| r.role == role && r.control.as_deref() == control))
+    };
+    let mut sentences = world_sentences(rows, prompts);
+    let basis = sentences.pop().unwrap_or_default();
+    let scored = roles.iter().filter(|role| score(role, None).is_some());
+    let findings = sentences.into_iter().zip(scored).map(|(sentence, role)| Finding {
+        sentence,
+        measure: "AUROC".to_owned(),
+        estimate: score(role, None).as_ref().map(estimate),
+        control: score(role, Some(OTHER_IMAGES)).as_ref().map(estimate),
+        scale: Some(Scale { low: 0.0, high: 1.0, nothing: Some(CHANCE) }),
+        basis: "95 % t interval over images; control: objects of other images".to_owned(),
+    });
+    let findings = Section::new("Findings").with(Block::Findings(findings.collect())).prose(basis);
+    let roles: Vec<&str> = roles.into_iter().collect();
+    let chart = figures::score_by_role(&roles, score);
+    let caption = format!(
+        "Mean AUROC over {prompts} prompts, all layers, heads and steps; 95 % t intervals over \
+         images. Controls: the other objects' words, and objects of other images."
+    );
+    report.section(findings.picture(Picture::new("score-by-role", caption, &chart)?));
+    report.rerun = Some(rerun);
+    Ok(report)
+}
+
 /// A figure and its file name without ending.
 pub type NamedFigure = (String, Box<dyn Figure>);
 
@@ -157,9 +202,10 @@ pub type NamedFigure = (String, Box<dyn Figure>);
 ///
 /// # Errors
 /// Maps that are no numbers.
-pub fn figures(run: &AttentionRun, rows: &[AlignmentRow]) -> Result<Vec<NamedFigure>, Undefined> {
+pub fn figures(run: &AttentionRun, measured: Measured<'_>) -> Result<Vec<NamedFigure>, Undefined> {
+    let rows = measured.alignment;
     let mut all: Vec<NamedFigure> = Vec::new();
-    for sample in 0..run.images.len().min(EXPLORED_IMAGES) {
+    for sample in 0..explore::images(run) {
         let grid = figures::overlays(run, sample)?;
         all.push((format!("overlay-{sample:03}"), Box::new(grid)));
     }
@@ -168,11 +214,17 @@ pub fn figures(run: &AttentionRun, rows: &[AlignmentRow]) -> Result<Vec<NamedFig
         all.push(("score-by-timestep".to_owned(), Box::new(timestep)));
         all.push(("score-by-layer".to_owned(), Box::new(figures::score_by_layer(run, rows))));
     }
-    let leakage = leakage::rows(run)?;
-    if !leakage.is_empty() {
-        all.push(("leakage".to_owned(), Box::new(leakage::matrix(run, &leakage))));
+    if !measured.leakage.is_empty() {
+        let matrix = leakage::matrix(run, measured.leakage);
+        all.push(("leakage".to_owned(), Box::new(matrix)));
     }
-    all.push(("share-by-timestep".to_owned(), Box::new(figures::share_by_timestep(run))));
+    if !run.record.rows.is_empty() {
+        let share = figures::share_by_timestep(run);
+        all.push(("share-by-timestep".to_owned(), Box::new(share)));
+    }
+    if let Some(film) = figures::film(run, 0) {
+        all.push(("denoised-000".to_owned(), Box::new(film)));
+    }
     Ok(all)
 }
 
@@ -182,11 +234,11 @@ pub fn figures(run: &AttentionRun, rows: &[AlignmentRow]) -> Result<Vec<NamedFig
 /// Maps that are no numbers, or figures whose data disagree.
 pub fn report(
     run: &AttentionRun,
-    rows: &[AlignmentRow],
+    measured: Measured<'_>,
     facts: Vec<Fact>,
     rerun: Rerun,
 ) -> Result<Report, AttentionReportError> {
-    let figures = figures(run, rows)?;
+    let figures = figures(run, measured)?;
     let picture = |name: &str, caption: String| -> Result<Option<Picture>, FigureError> {
         let found = figures.iter().find(|(n, _)| n == name);
         found.map(|(n, figure)| Picture::new(n, caption, figure.as_ref())).transpose()
@@ -196,14 +248,18 @@ pub fn report(
     report.subtitle.clone_from(&run.prompt);
     report.facts = facts;
     report.cover = cover(run)?;
-    report.sections.push(findings_section(run, rows));
-    report.sections.push(
-        Section::new("Explore")
-            .prose("Choose words, a step and a layer; the map lies over the image.")
-            .with(Block::Explorer(explorer(run)?)),
-    );
+    report.sections.push(findings_section(run, measured.alignment));
+    if explore::images(run) == 0 {
+        report.notices.push(NO_MAPS.to_owned());
+    } else {
+        report.sections.push(
+            Section::new("Explore")
+                .prose("Choose words, a step and a layer; the map lies over the image.")
+                .with(Block::Explorer(explore::explorer(run)?)),
+        );
+    }
     let mut maps = Section::new("Maps of all words").prose(MAPS_PROSE);
-    for (sample, image) in run.images.iter().enumerate().take(EXPLORED_IMAGES) {
+    for (sample, image) in run.images.iter().enumerate().take(explore::images(run)) {
         let caption = format!(
             "Image {sample}, seed {}. All layers, heads and steps together, aggregated as DAAM \
              does. Outlines: the objects {} for the word.",
@@ -214,7 +270,9 @@ pub fn report(
             picture(&format!("overlay-{sample:03}"), caption)?.map(|p| Block::Picture(Box::new(p))),
         );
     }
-    report.sections.push(maps);
+    if explore::images(run) > 0 {
+        report.sections.push(maps);
+    }
     report.sections.push(when_and_where(run, picture)?);
     if run.expectations.is_some() {
         report.sections.push(judge_section(run));
@@ -223,6 +281,9 @@ pub fn report(
     report.rerun = Some(rerun);
     Ok(report)
 }
+
+const NO_MAPS: &str = "The maps of this run were not kept (no table `attention_maps`), so there \
+    is no explorer: run it again to have them. Every other number is that of the run.";
 
 const MAPS_PROSE: &str = "A word's map is the mean over its tokens of max(0, bicubic(Σ over \
     steps of the cross-attention probabilities)), averaged over layers and heads (Tang et al. \
@@ -309,15 +370,23 @@ fn when_and_where(
         (
             "leakage",
             format!(
-                "The object's share of the word's attention over its share of the area, all layers              and steps; mean over {n} image(s). The table `leakage` has intervals, each step,              and how often a word lies more on its own object."
+                "The object's share of the word's attention over its share of the area, all layers \
+             and steps; mean over {n} image(s). The table `leakage` has intervals, each step, \
+             and how often a word lies more on its own object."
             ),
         ),
         (
             "share-by-timestep",
             format!(
-                "Mean probability over positions, layers and {n} image(s). What is missing to 1 \
-             goes to the start and end tokens and the padding."
+                "Mean probability over positions, heads, layers and {n} image(s). What is missing \
+             to 1 goes to the start and end tokens and the padding."
             ),
+        ),
+        (
+            "denoised-000",
+            "Image 0: what the model would draw if it stopped there, the prediction x̂0 at single \
+             steps, decoded; noise first."
+                .to_owned(),
         ),
     ] {
         section.blocks.extend(picture(name, caption)?.map(|p| Block::Picture(Box::new(p))));
@@ -363,70 +432,6 @@ fn method_section(run: &AttentionRun) -> Section {
          {DAAM_THRESHOLD} of each map's range. The tables in this run's folder hold every \
          number: `attention`, `alignment`, `judgement`, `tokens`, `images`."
     ))
-}
-
-fn explorer(run: &AttentionRun) -> Result<Explorer, AttentionReportError> {
-    let images = (0..run.images.len().min(EXPLORED_IMAGES))
-        .map(|sample| explorer_image(run, sample))
-        .collect::<Result<_, _>>()?;
-    let quantity = "attention probability".to_owned();
-    let explorer = Explorer { quantity, colors: ColorMap::default(), images };
-    Ok(explorer.thinned(EXPLORER_BYTES))
-}
-
-fn explorer_image(
-    run: &AttentionRun,
-    sample: usize,
-) -> Result<ExplorerImage, AttentionReportError> {
-    let image = &run.images[sample];
-    let words = run.words();
-    let mut sites = vec!["all layers".to_owned()];
-    sites.extend(run.record.layers.iter().map(|l| figures::short_site(&l.site)));
-    let mut steps = vec![StepLabel::All];
-    let at =
-        |(step, (timestep, _)): (usize, &(f64, f64))| StepLabel::At { step, timestep: *timestep };
-    steps.extend(run.steps.iter().enumerate().map(at));
-    let largest = run.record.layers.iter().map(|l| (l.per_head.dim().3, l.per_head.dim().4)).max();
-    let whole = WordMaps::new(run, sample, largest.unwrap_or((1, 1)), Detail::Full)?;
-    let mut maps = Vec::new();
-    for (w, word) in words.iter().enumerate() {
-        for level in whole.levels() {
-            let (site, step) = match level {
-                Level::Whole => (0, 0),
-                Level::Layer(layer) => (layer + 1, 0),
-                Level::Step(step) => (0, step + 1),
-            };
-            let map = whole.word(level, &word.positions)?;
-            maps.push(explorer_map((w, site, step), map));
-        }
-        for (l, layer) in run.record.layers.iter().enumerate() {
-            for (step, of_step) in layer.per_step.iter().enumerate() {
-                let tokens = of_step.index_axis(ndarray::Axis(0), sample).to_owned();
-                let map = crate::measure::daam::word_map(&tokens, &word.positions)?;
-                maps.push(explorer_map((w, l + 1, step + 1), map));
-            }
-        }
-    }
-    let mask = |p: usize| run.region(sample, p).map(|mask| (run.object_name(p), mask));
-    Ok(ExplorerImage {
-        title: format!("seed {}", image.seed),
-        png: encode_png(&image.image)?,
-        words: words.into_iter().map(|w| w.text).collect(),
-        sites,
-        heads: vec!["mean of heads".to_owned()],
-        steps,
-        maps,
-        masks: (0..run.objects()).filter_map(mask).collect(),
-    })
-}
-
-fn explorer_map(
-    (word, site, step): (usize, usize, usize),
-    map: ndarray::Array2<f32>,
-) -> ExplorerMap {
-    let (height, width) = map.dim();
-    let values = map.iter().copied().collect();
-    ExplorerMap { word, site, head: 0, step, height, width, values }
 }
 
 /// Width at which figures are drawn for the run's folder, in pixels of the layout.

@@ -79,6 +79,8 @@ pub fn token_rows(run: &AttentionRun) -> Vec<TokenRow> {
         piece: token.piece.clone(),
         word: token.word.as_ref().map(|(text, _)| text.clone()),
         word_index: token.word.as_ref().map(|(_, number)| *number as u32),
+        start: token.span.0 as u32,
+        end: token.span.1 as u32,
     };
     run.tokens.iter().enumerate().map(row).collect()
 }

@@ -10,12 +10,11 @@ use crate::run::{
     AtomicFile, FileRecord, MANIFEST_FILE, Manifest, RunError, SPEC_FILE, StoredRun, digest_file,
     list_runs,
 };
+use crate::suggest::nearest;
 use crate::table::{OutcomeRow, frame, read_parquet, rows, write_parquet};
 
 /// The table that comparisons read.
 const TABLE_FILE: &str = "tables/outcome.parquet";
-/// Below this similarity (0 to 1) a name is not worth suggesting.
-const SUGGESTION_SIMILARITY: f64 = 0.75;
 
 /// One of the two runs of a comparison.
 #[derive(Clone, Debug)]
@@ -147,12 +146,7 @@ fn open_run(name: &str, baselines: &Path) -> Result<StoredRun, CompareError> {
         return Ok(StoredRun::open(&saved)?);
     }
     let baseline_names = list_runs(baselines).unwrap_or_default();
-    let nearest = baseline_names
-        .iter()
-        .map(|known| (strsim::jaro_winkler(name, known), known))
-        .filter(|(similarity, _)| *similarity > SUGGESTION_SIMILARITY)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, known)| known.clone());
+    let nearest = nearest(name, baseline_names.iter().map(String::as_str));
     let (name, baselines) = (name.to_owned(), baselines.to_owned());
     Err(CompareError::Unknown { name, baselines, baseline_names, nearest })
 }

@@ -4,6 +4,7 @@
 
 pub mod heads;
 mod report;
+pub mod stored;
 
 pub use report::{PatchImages, findings, heat_map, report};
 

@@ -99,7 +99,7 @@ table! {
 
 table! {
     /// One token of an encoded prompt.
-    TokenRow, "tokens", version 1;
+    TokenRow, "tokens", version 2;
     /// Position in the encoded prompt; 0 is the start token.
     position: u32, "", ANY;
     /// Number in the vocabulary.
@@ -110,6 +110,32 @@ table! {
     word: Option<String>, "", ANY;
     /// Which word of the prompt, from 0; null for start, end and padding tokens.
     word_index: Option<u32>, "", ANY;
+    /// Where the piece begins in the prompt; 0 for start and end tokens.
+    start: u32, "byte", ANY;
+    /// Where it ends.
+    end: u32, "byte", ANY;
+}
+
+table! {
+    /// A map behind a report: of each head the sum over all steps, and at each step the mean over
+    /// heads. Of the images that the report shows, and of as many steps as its explorer has.
+    AttentionMapRow, "attention_maps", version 1;
+    /// Which image of the run, from 0.
+    sample: u32, "", ANY;
+    /// Where in the model, such as `up.1.attn.0.block.0.cross.probs`.
+    site: String, "", ANY;
+    /// Which head, from 0; null: the mean over heads.
+    head: Option<u32>, "", ANY;
+    /// Which denoising step, from 0; null: the sum over all steps.
+    step: Option<u32>, "", ANY;
+    /// Position in the encoded prompt; 0 is the start token.
+    token: u32, "", ANY;
+    /// Rows of the map.
+    height: u32, "cell", FROM_ONE;
+    /// Columns of the map.
+    width: u32, "cell", FROM_ONE;
+    /// The map in row-major order.
+    map: Option<Vec<f32>>, "probability", ANY;
 }
 
 table! {
@@ -130,7 +156,8 @@ table! {
     /// Timestep of training; null: the mean of the maps at all timesteps.
     timestep: Option<f64>, "training step", NOT_NEGATIVE;
     /// Null for the measurement; `permuted-words`: on the object of other words;
-    /// `other-images`: on the object of another scene; `untrained`: with random weights.
+    /// `other-images`: on the object of another scene; `untrained`: with random weights;
+    /// `chosen-on-others`: the best head and timestep, in the scenes on which it was not chosen.
     control: Option<String>, "", ANY;
     /// Mean over scenes of the probability that a place on the object has more attention than one
     /// outside, ties half; 0.5 is chance.
@@ -206,4 +233,5 @@ pub(super) const TABLES: &[TableDeclaration] = &[
     AttentionScoreRow::TABLE,
     LeakageRow::TABLE,
     TokenRow::TABLE,
+    AttentionMapRow::TABLE,
 ];

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::error::nearest;
 use super::{TableDeclaration, TableError, ValueRange};
+use crate::suggest::nearest;
 
 mod attention;
 mod clip;
@@ -21,7 +21,9 @@ mod suite;
 mod timesteps;
 mod tracing;
 
-pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow};
+pub use attention::{
+    AlignmentRow, AttentionMapRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow,
+};
 pub use clip::{ClipAnalogyRow, ClipOrderRow, ClipPathRow, ClipRow, ClipSimilarityRow};
 pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
 pub use diagnosis::{DiagnosisFeatureRow, DiagnosisRow, EarlyStopRow};

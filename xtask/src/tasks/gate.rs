@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result, bail};
 
 use super::{Task, probe};
+use crate::runs::only_run;
 use crate::workspace::Workspace;
 
 pub const TASK: Task = Task {
@@ -52,11 +53,4 @@ fn run(arguments: &[OsString]) -> Result<ExitCode> {
     };
     let code = call(&words, &arguments)?.code().and_then(|code| u8::try_from(code).ok());
     Ok(ExitCode::from(code.unwrap_or(2)))
-}
-
-/// The one folder in an otherwise empty place.
-fn only_run(runs: &Path) -> Result<PathBuf> {
-    let entries = fs::read_dir(runs).with_context(|| format!("no runs in {}", runs.display()))?;
-    let mut found = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-    found.next().with_context(|| format!("{} holds no run", runs.display()))
 }

@@ -1,6 +1,8 @@
 //! The tasks: what they are called, what they do, and which one a command line means.
 
 mod benchmark;
+mod browser;
+mod gallery;
 mod gate;
 mod goldens;
 mod help;
@@ -39,6 +41,8 @@ pub const TASKS: &[Task] = &[
     overhead::TASK,
     notebooks::TASK,
     gate::TASK,
+    browser::TASK,
+    gallery::TASK,
     help::TASK,
 ];
 

@@ -16,7 +16,7 @@ use crate::workspace::Workspace;
 pub const TASK: Task = Task {
     name: "test",
     arguments: "[STEP…] [--libtorch python|wheels]",
-    about: "Run every check, or the named ones: fmt, clippy, docs, torchless, tests, doctests, deny",
+    about: "Run every check, or the named ones: fmt, clippy, docs, torchless, tests, doctests, browser, deny",
     run,
 };
 
@@ -34,6 +34,7 @@ const STEPS: &[Step] = &[
     Step { name: "torchless", run: torchless },
     Step { name: "tests", run: tests },
     Step { name: "doctests", run: doctests },
+    Step { name: "browser", run: browser },
     Step { name: "deny", run: deny },
 ];
 
@@ -174,6 +175,20 @@ fn tests(bench: &Bench) -> Result<Outcome> {
 /// Examples in the documentation.
 fn doctests(bench: &Bench) -> Result<Outcome> {
     bench.cargo(&["test", "--release", "--locked", "--workspace", "--doc"], &[])
+}
+
+/// Reports in a real browser, where there is one.
+fn browser(_: &Bench) -> Result<Outcome> {
+    match super::browser::missing() {
+        Some(missing) => Ok(Outcome::Skipped(missing)),
+        None => match (super::browser::TASK.run)(&[]) {
+            Ok(_) => Ok(Outcome::Passed),
+            Err(error) => {
+                eprintln!("{error:#}");
+                Ok(Outcome::Failed)
+            }
+        },
+    }
 }
 
 /// Licences and sources of the dependencies. Known weaknesses are left out: they come up

@@ -3,7 +3,7 @@
 use ndarray::Array2;
 
 use super::ranking::of_all_words;
-use super::{BACKGROUND, OTHER, OWN, Tally, UNTRAINED};
+use super::{BACKGROUND, OTHER, OWN, UNTRAINED};
 use crate::figure::{Axis, ColorMap, Curve, CurveChart, CurvePoint, Figure, HeatMap, Reference};
 use crate::probe::attention::figures::short_site;
 use crate::probe::attention::score::OTHER_IMAGES;
@@ -16,14 +16,10 @@ pub(super) const CHANCE: f64 = 0.5;
 pub type NamedFigure = (&'static str, Box<dyn Figure>);
 
 /// All figures.
-pub fn figures(
-    tally: &Tally,
-    scores: &[AttentionScoreRow],
-    leakage: &[LeakageRow],
-) -> Vec<NamedFigure> {
+pub fn figures(scores: &[AttentionScoreRow], leakage: &[LeakageRow]) -> Vec<NamedFigure> {
     vec![
-        ("sites-by-timestep", Box::new(by_place(tally, scores, false))),
-        ("heads-by-timestep", Box::new(by_place(tally, scores, true))),
+        ("sites-by-timestep", Box::new(by_place(scores, false))),
+        ("heads-by-timestep", Box::new(by_place(scores, true))),
         ("score-by-timestep", Box::new(score_by_timestep(scores))),
         ("leakage", Box::new(matrix(leakage))),
         ("binding-by-timestep", Box::new(binding_by_timestep(leakage))),
@@ -31,7 +27,7 @@ pub fn figures(
 }
 
 /// AUROC of every site, or every head, at every timestep.
-fn by_place(tally: &Tally, scores: &[AttentionScoreRow], heads: bool) -> HeatMap {
+fn by_place(scores: &[AttentionScoreRow], heads: bool) -> HeatMap {
     let wanted = |row: &&AttentionScoreRow| {
         of_all_words(row)
             && row.control.is_none()
@@ -48,7 +44,13 @@ fn by_place(tally: &Tally, scores: &[AttentionScoreRow], heads: bool) -> HeatMap
             places.push(place);
         }
     }
-    let timesteps: Vec<f64> = tally.timesteps().iter().map(|&t| t as f64).collect();
+    // Likewise in the order in which they were shown.
+    let mut timesteps: Vec<f64> = Vec::new();
+    for timestep in rows.iter().filter_map(|row| row.timestep) {
+        if !timesteps.contains(&timestep) {
+            timesteps.push(timestep);
+        }
+    }
     let value = |(place, step): (usize, usize)| {
         let here = |row: &&&AttentionScoreRow| {
             (row.site.as_deref().unwrap_or_default(), row.head) == places[place]

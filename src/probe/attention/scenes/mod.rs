@@ -10,6 +10,7 @@ mod figures;
 mod levels;
 pub mod ranking;
 pub mod report;
+pub mod stored;
 mod tally;
 
 use ndarray::Array2;
@@ -25,6 +26,9 @@ pub use tally::{Tally, Weights};
 /// Name of the control: the same scenes shown to a denoiser of the same architecture whose weights
 /// are random. Each batch has random weights of its own, and intervals are over those.
 pub const UNTRAINED: &str = "untrained";
+
+/// The best of many heads and timesteps, chosen on one half of the scenes and measured on the other.
+pub const CHOSEN: &str = "chosen-on-others";
 
 /// Whom an object belongs to, as the table `leakage` calls it.
 pub(super) const OWN: &str = "own";

@@ -1,8 +1,8 @@
 //! The report of many scenes, and its findings in sentences.
 
 use super::figures::{CHANCE, NamedFigure, figures, roles};
-use super::ranking::{beside, best_head_and_timestep, heads, sites_at_timesteps};
-use super::{ADJECTIVE, OTHER, Tally, UNTRAINED};
+use super::ranking::{beside, best_head_and_timestep, heads, of_all_words, sites_at_timesteps};
+use super::{ADJECTIVE, CHOSEN, OTHER, Tally, UNTRAINED};
 use crate::figure::FigureError;
 use crate::probe::attention::figures::short_site;
 use crate::probe::attention::score::{OTHER_IMAGES, PERMUTED_WORDS};
@@ -22,19 +22,19 @@ pub struct Scores {
     pub places: Vec<AttentionScoreRow>,
     /// The table `leakage`.
     pub leakage: Vec<LeakageRow>,
-    tally: Tally,
 }
 
 impl Scores {
     /// The tables of a tally; `run` is the name of the run's folder.
     pub fn new(tally: Tally, run: &str) -> Self {
-        let (places, leakage) = (tally.score_rows(run), tally.leakage_rows(run));
-        Self { places, leakage, tally }
+        let (mut places, leakage) = (tally.score_rows(run), tally.leakage_rows(run));
+        places.extend(chosen_row(&tally, run));
+        Self { places, leakage }
     }
 
     /// The figures with their file names.
     pub fn figures(&self) -> Vec<NamedFigure> {
-        figures(&self.tally, &self.places, &self.leakage)
+        figures(&self.places, &self.leakage)
     }
 
     /// What was found, the most general first.
@@ -111,17 +111,22 @@ impl Scores {
     }
 
     fn best(&self) -> Option<Finding> {
-        let best = best_head_and_timestep(&self.tally)?;
-        let site = best.level.site.and_then(|site| self.tally.sites().get(site))?;
-        let timestep = best.level.step.and_then(|step| self.tally.timesteps().get(step))?;
-        let measured = Estimate::within(best.measured.mean, best.measured.low, best.measured.high);
+        let best = self.places.iter().find(|row| row.control.as_deref() == Some(CHOSEN))?;
+        let among = self.places.iter().filter(|row| {
+            of_all_words(row)
+                && row.control.is_none()
+                && row.head.is_some()
+                && row.timestep.is_some()
+        });
+        let measured = of_score(best);
         Some(Finding {
             sentence: format!(
-                "The best head of {} places is head {} of {} at timestep {timestep}: AUROC {} in \
-                 the scenes it was not chosen on",
-                best.among,
-                best.level.head.unwrap_or_default(),
-                short_site(site),
+                "The best head of {} places is head {} of {} at timestep {:.0}: AUROC {} in the \
+                 scenes it was not chosen on",
+                among.count(),
+                best.head?,
+                short_site(best.site.as_deref()?),
+                best.timestep?,
                 measured.text()
             ),
             measure: "AUROC".to_owned(),
@@ -131,7 +136,7 @@ impl Scores {
             basis: format!(
                 "chosen on the scenes of even number, measured on the other {}; 95 % \
                  interval over scenes",
-                best.measured.n
+                best.units
             ),
         })
     }
@@ -217,6 +222,38 @@ impl Scores {
             rows: rows.iter().take(RANKED).map(row).collect(),
         }
     }
+}
+
+/// What stands in the head of the report: nothing is sampled here.
+pub fn shown_facts(facts: Vec<Fact>, scenes: usize, timesteps: &[f64], world: &str) -> Vec<Fact> {
+    let list: Vec<String> = timesteps.iter().map(|timestep| format!("{timestep:.0}")).collect();
+    let mut kept: Vec<Fact> = facts
+        .into_iter()
+        .filter(|fact| !["sampler", "guidance", "seeds"].contains(&fact.label.as_str()))
+        .collect();
+    let value = format!("{scenes} of pairs and relations, world {world}");
+    kept.push(Fact { label: "scenes".to_owned(), value });
+    kept.push(Fact { label: "timesteps".to_owned(), value: list.join(", ") });
+    kept
+}
+
+/// The best head at the best timestep, in the scenes it was not chosen on.
+fn chosen_row(tally: &Tally, run: &str) -> Option<AttentionScoreRow> {
+    let best = best_head_and_timestep(tally)?;
+    Some(AttentionScoreRow {
+        run: run.to_owned(),
+        role: None,
+        word: None,
+        site: best.level.site.and_then(|site| tally.sites().get(site).cloned()),
+        head: best.level.head.map(|head| head as u32),
+        timestep: best.level.step.and_then(|step| tally.timesteps().get(step)).map(|&t| t as f64),
+        control: Some(CHOSEN.to_owned()),
+        auroc: best.measured.mean,
+        auroc_low: Some(best.measured.low),
+        auroc_high: Some(best.measured.high),
+        mass_ratio: None,
+        units: best.measured.n as u32,
+    })
 }
 
 fn of_score(row: &AttentionScoreRow) -> Estimate {
