@@ -218,6 +218,9 @@ pub(super) fn warn_of_cut(what: &str, tokens: &Tokens) {
     );
 }
 
+/// Added to the seed of `--from-world`, so that its prompts are none of training's.
+pub(super) const WORLD_SEED: u64 = 2_000_003;
+
 /// Images that one run of many draws at once: so many that more would not make it faster.
 pub(super) fn batch_size(model: &DiffusionModel) -> usize {
     /// For images up to [`SMALL`] pixels a side, and above.

@@ -9,7 +9,7 @@ use crate::cli::masks::{WordMask, given_regions};
 use crate::cli::model_args::ModelArgs;
 use crate::cli::output::{Format, OutputArgs, bar, line, note};
 use crate::cli::run_model::{
-    SampleArgs, facts, finish, generate_with_bar, manifest, quoted, warn_of_cut_words,
+    SampleArgs, WORLD_SEED, facts, finish, generate_with_bar, manifest, quoted, warn_of_cut_words,
 };
 use crate::figure::encode_png;
 use crate::judge;
@@ -232,9 +232,6 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
     note(&format!("scores: {}", at.join("tables/alignment.parquet").display()));
     Ok(0)
 }
-
-/// Added to the seed of `--from-world`, so that its prompts are none of training's.
-const WORLD_SEED: u64 = 2_000_003;
 
 /// What maps are scored against.
 struct Asked {

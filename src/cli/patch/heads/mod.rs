@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use super::Args;
 use crate::cli::output::{Format, line, note};
-use crate::cli::run_model::{batch_size, facts, finish, manifest, quoted};
+use crate::cli::run_model::{WORLD_SEED, batch_size, facts, finish, manifest, quoted};
 use crate::figure::WIDE;
 use crate::model::checkpoint::DiffusionModel;
 use crate::probe::patch::heads::{HELD_OUT, RANKING, figures, findings, report};
@@ -25,8 +25,6 @@ use ablate::{Ablating, heads_of, request};
 const FEWEST_UNITS: usize = 4;
 /// Images of one prompt where none is asked for.
 const DEFAULT_COUNT: u64 = 16;
-/// Prompts of the world are drawn far from those of training.
-const WORLD_SEED: u64 = 1 << 40;
 /// Prompts that are looked through for each that is wanted.
 const TRIES: u64 = 50;
 
