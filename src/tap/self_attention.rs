@@ -18,7 +18,7 @@ const COMPONENTS: i64 = 3;
 /// Directions that are followed to find them: more than are kept, so that these are exact.
 const DIRECTIONS: i64 = 12;
 /// How often the map is applied to the directions.
-const ITERATIONS: usize = 10;
+const ITERATIONS: usize = 6;
 /// Share of a map's size below which its variance is rounding.
 const ROUNDING: f64 = 1e-10;
 
