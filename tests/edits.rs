@@ -271,6 +271,10 @@ fn what_cannot_be_is_said_before_the_run() {
     says(Operation::Replace(empty()), at(OUT), "trace.safetensors has no `000/uncond/mid.attn.0");
     let wide = BTreeMap::from([(OUT.to_owned(), Tensor::zeros([5], tch::kind::FLOAT_CPU))]);
     says(Operation::Add(Reference::new("vector", wide), 1.0), at(OUT), "is [5], but");
+    let long =
+        BTreeMap::from([(format!("009/cond/{OUT}"), Tensor::zeros([1], tch::kind::FLOAT_CPU))]);
+    let long = Operation::Replace(Reference::new("trace.safetensors", long));
+    says(long, at(OUT), "trace.safetensors is of a run of 10 steps or more, and this one has 3");
     let shape = RunShape { branches: vec![Branch::Cond], ..run_shape(&model) };
     let scope = Scope { branch: Some(Branch::Uncond), ..at(OUT) };
     let error = Edit::new(Operation::Zero, &scope, &model.sites, &shape).unwrap_err();

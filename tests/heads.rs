@@ -65,7 +65,7 @@ fn rows(right: impl Fn(&[(&str, u32)], &str) -> f64, seed: u64) -> Vec<HeadAblat
             (kind, first.map(|e| e.head.unwrap()).map(|h| (h.layer, h.number)).collect())
         })
         .collect();
-    let mut add = |sample, heads: &[(&str, u32)], set: &str, control| {
+    let mut add = |sample: u32, heads: &[(&str, u32)], set: &str, control: Option<String>| {
         for measure in KINDS {
             let value = f64::from(u8::from(random.random_bool(right(heads, measure))));
             let like = rows[0].clone();
@@ -78,7 +78,7 @@ fn rows(right: impl Fn(&[(&str, u32)], &str) -> f64, seed: u64) -> Vec<HeadAblat
                 set: Some(set.to_owned()),
                 measure: measure.into(),
                 value: Some(value),
-                control,
+                control: control.clone(),
                 ..like
             });
         }
@@ -143,6 +143,13 @@ fn where_nothing_is_planted_sets_lose_what_random_ones_do() {
     }
     // 95 % intervals: about 2 of 40, percentile intervals of 20 units a little more.
     assert!(excluded <= 6, "{excluded} of {asked} intervals exclude 0");
+}
+
+#[test]
+fn where_nothing_is_right_nothing_can_be_lost() {
+    let told = findings(&rows(|_, _| 0.0, 3));
+    assert_eq!(told.len(), KINDS.len());
+    assert!(told.iter().all(|finding| finding.sentence.contains("nothing can be lost")));
 }
 
 #[test]

@@ -40,12 +40,11 @@ fn groups_are_written_as_they_fill_and_read_as_one_table() {
     let expected: Vec<ChangeRow> = (0..10).map(row).collect();
     assert_eq!(rows::<ChangeRow>(&read_parquet::<ChangeRow>(&path).unwrap()).unwrap(), expected);
     // As another program reads it, with a filter that skips groups.
-    let found =
-        LazyFrame::scan_parquet(PlRefPath::new(path.to_str().unwrap()), ScanArgsParquet::default())
-            .unwrap()
-            .filter(col("step").gt(lit(7_u32)))
-            .collect()
-            .unwrap();
+    let found = LazyFrame::scan_parquet(path.to_str().unwrap().into(), ScanArgsParquet::default())
+        .unwrap()
+        .filter(col("step").gt(lit(7_u32)))
+        .collect()
+        .unwrap();
     assert_eq!(found.column("step").unwrap().u32().unwrap().to_vec(), [Some(8), Some(9)]);
 }
 

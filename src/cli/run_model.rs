@@ -218,6 +218,9 @@ pub(super) fn warn_of_cut(what: &str, tokens: &Tokens) {
     );
 }
 
+/// Added to the seed of `--from-world`, so that its prompts are none of training's.
+pub(super) const WORLD_SEED: u64 = 2_000_003;
+
 /// How many images a model is given at once where there are many: fewer where each is large.
 pub fn images_at_once(model: &DiffusionModel) -> usize {
     /// Pixels a side up to which images are small.

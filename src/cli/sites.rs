@@ -55,7 +55,11 @@ pub fn run(args: Args) -> Result<u8> {
 }
 
 /// The sizes of a run of so many images of [width, height] pixels, each of so many tokens.
-fn extent(model: &DiffusionModel, [images, tokens]: [i64; 2], [width, height]: [i64; 2]) -> Extent {
+pub(super) fn extent(
+    model: &DiffusionModel,
+    [images, tokens]: [i64; 2],
+    [width, height]: [i64; 2],
+) -> Extent {
     let by = model.downscale();
     Extent { images, latent_height: height / by, latent_width: width / by, tokens }
 }

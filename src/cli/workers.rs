@@ -103,3 +103,59 @@ pub(super) fn share_out<J: Sync, S: Send, R: Send>(
     let made = done.into_iter().map(|place| place.into_inner().ok().flatten());
     made.collect::<Option<Vec<R>>>().context("a job was left undone")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::time::Duration;
+
+    use anyhow::bail;
+
+    use super::*;
+    use crate::model::checkpoint::Placement;
+
+    const JOBS: u64 = 60;
+
+    fn tiny() -> Result<DiffusionModel> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny/sd");
+        Ok(DiffusionModel::open(folder, Placement::default())?)
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_the_jobs() {
+        let jobs: Vec<u64> = (0..JOBS).collect();
+        let made = share_out(&jobs, &tiny().unwrap(), vec!['a', 'b', 'c'], tiny, |_, own, job| {
+            // Later jobs are done before earlier ones.
+            std::thread::sleep(Duration::from_millis(7 - job % 7));
+            Ok((*own, job * 2))
+        });
+        let made = made.unwrap();
+        assert!(made.iter().map(|(_, made)| *made).eq((0..JOBS).map(|job| job * 2)));
+        assert!(made.iter().all(|(own, _)| "abc".contains(*own)));
+    }
+
+    #[test]
+    fn an_error_ends_the_work() {
+        let jobs: Vec<u64> = (0..JOBS).collect();
+        let begun = AtomicUsize::new(0);
+        let made = share_out(&jobs, &tiny().unwrap(), vec![(), ()], tiny, |_, _, job| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(5));
+            if *job == 3 { bail!("job 3 cannot be done") } else { Ok(()) }
+        });
+        assert_eq!(made.unwrap_err().to_string(), "job 3 cannot be done");
+        assert!(begun.load(Ordering::Relaxed) < jobs.len());
+        let closed = share_out(
+            &jobs,
+            &tiny().unwrap(),
+            vec![(), ()],
+            || bail!("no model"),
+            |_, _, _| {
+                std::thread::sleep(Duration::from_millis(5));
+                Ok(())
+            },
+        );
+        assert_eq!(closed.unwrap_err().to_string(), "no model");
+    }
+}

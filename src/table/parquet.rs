@@ -20,12 +20,12 @@ const VERSION_KEY: &str = "denoscope.version";
 pub fn write_parquet<R: Row>(frame: &mut DataFrame, path: &Path) -> Result<(), TableError> {
     check(frame, &R::TABLE)?;
     let mut file = AtomicFile::create(path)?;
-    ParquetWriter::new(&mut file).with_key_value_metadata(Some(stated::<R>())).finish(frame)?;
+    ParquetWriter::new(&mut file).with_key_value_metadata(Some(metadata::<R>())).finish(frame)?;
     Ok(file.commit()?)
 }
 
-/// What a file says of itself: its table and the version of its declaration.
-pub(super) fn stated<R: Row>() -> KeyValueMetadata {
+/// What a file of a table says of itself: its table and the version of its declaration.
+pub(super) fn metadata<R: Row>() -> KeyValueMetadata {
     let pairs = [
         (TABLE_KEY.to_owned(), R::TABLE.name.to_owned()),
         (VERSION_KEY.to_owned(), R::TABLE.version.to_string()),

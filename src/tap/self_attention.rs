@@ -11,14 +11,14 @@ use super::{Moment, Tap, TapError};
 use crate::site::{Branch, Site};
 use crate::table::SelfAttentionRow;
 
-/// Most numbers of a chunk of probabilities, over all heads: it stays in a processor's cache.
-const CHUNK: i64 = 1 << 21;
+/// Most numbers of a chunk of probabilities: it stays in a processor's cache.
+const CHUNK: i64 = 1 << 19;
 /// Principal components that are kept.
 const COMPONENTS: i64 = 3;
 /// Directions that are followed to find them: more than are kept, so that these are exact.
 const DIRECTIONS: i64 = 12;
 /// How often the map is applied to the directions.
-const ITERATIONS: usize = 10;
+const ITERATIONS: usize = 6;
 /// Share of a map's size below which its variance is rounding.
 const ROUNDING: f64 = 1e-10;
 
@@ -113,34 +113,33 @@ fn places([height, width]: [i64; 2], device: Device) -> Tensor {
     Tensor::stack(&[x, y], 1)
 }
 
-/// Reduces the map of one image, q and k [heads, positions, width of a head], a few queries of all
-/// heads at a time.
+/// Reduces the map of one image, q and k [heads, positions, width of a head], a few queries of one
+/// head at a time.
 fn reduced(q: &Tensor, k: &Tensor, places: &Tensor) -> Result<Reduced, tch::TchError> {
     let (q, k) = (q.to_kind(Kind::Float), k.to_kind(Kind::Float).transpose(-2, -1));
     let [heads, positions, width] = [q.size()[0], q.size()[1], q.size()[2]];
-    let scale = 1.0 / (width as f64).sqrt();
-    let options = (Kind::Float, q.device());
-    let mean = Tensor::zeros([positions, positions], options);
-    let (mut far, mut own) = (Tensor::zeros([heads], options), Tensor::zeros([heads], options));
-    let rows = (CHUNK / (heads * positions)).clamp(1, positions);
+    let q = q / (width as f64).sqrt();
+    let mut mean = Tensor::zeros([positions, positions], (Kind::Float, q.device()));
+    let (mut distance, mut diagonality) = (vec![0.0; heads as usize], vec![0.0; heads as usize]);
+    let rows = (CHUNK / positions).clamp(1, positions);
     for start in (0..positions).step_by(rows as usize) {
         let count = rows.min(positions - start);
-        let scores = (q.narrow(1, start, count) * scale).f_matmul(&k)?;
-        // [heads, count, positions]
-        let probs = scores.f_softmax(-1, Kind::Float)?;
-        let distance = Tensor::f_cdist(&places.narrow(0, start, count), places, 2.0, None::<i64>)?;
-        // Σ over queries and keys of probability × distance, as a product of matrices.
-        let flat = probs.reshape([heads, -1]);
-        far += flat.f_mv(&distance.reshape([-1]))?;
-        let itself = probs.narrow(2, start, count).diagonal(0, 1, 2);
-        own += itself.sum_dim_intlist([-1_i64].as_slice(), false, Kind::Float);
-        let of_heads = probs.mean_dim([0_i64].as_slice(), false, Kind::Float);
-        mean.narrow(0, start, count).copy_(&of_heads);
+        let apart = Tensor::f_cdist(&places.narrow(0, start, count), places, 2.0, None::<i64>)?;
+        let apart = apart.reshape([-1]);
+        let mut of_rows = mean.narrow(0, start, count);
+        for head in 0..heads {
+            // [count, positions]
+            let scores = q.get(head).narrow(0, start, count).f_matmul(&k.get(head))?;
+            let probs = scores.f_softmax(-1, Kind::Float)?;
+            let far = probs.reshape([-1]).f_dot(&apart)?.double_value(&[]);
+            let itself = probs.narrow(1, start, count).diagonal(0, 0, 1).sum(Kind::Double);
+            distance[head as usize] += far / positions as f64;
+            diagonality[head as usize] += itself.double_value(&[]) / positions as f64;
+            of_rows += &probs;
+        }
     }
-    let numbers = |sum: &Tensor| {
-        Vec::<f64>::try_from((sum / positions as f64).to_device(Device::Cpu).to_kind(Kind::Double))
-    };
-    Ok(Reduced { distance: numbers(&far)?, diagonality: numbers(&own)?, mean })
+    mean /= heads as f64;
+    Ok(Reduced { distance, diagonality, mean })
 }
 
 /// Explained shares and components of a map [positions, positions] whose rows are observations:

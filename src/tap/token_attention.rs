@@ -1,7 +1,10 @@
 //! Cross-attention of the prompt's tokens as table rows, one per head and token.
 
+use std::collections::BTreeSet;
+
 use tch::Tensor;
 
+use super::channels::skips;
 use super::recorder::Recorder;
 use super::{AttentionRecorder, Moment, Tap, TapError};
 use crate::measure::record::{AttentionRecord, MapNumbers};
@@ -23,7 +26,7 @@ pub struct PromptToken {
 pub struct TokenAttention {
     recorder: AttentionRecorder,
     tokens: Vec<PromptToken>,
-    steps: Option<std::collections::BTreeSet<usize>>,
+    steps: Option<BTreeSet<usize>>,
 }
 
 impl TokenAttention {
@@ -32,7 +35,7 @@ impl TokenAttention {
     pub fn new(
         tokens: Vec<PromptToken>,
         sites: impl IntoIterator<Item = String>,
-        steps: Option<std::collections::BTreeSet<usize>>,
+        steps: Option<BTreeSet<usize>>,
         grid: [i64; 2],
     ) -> Self {
         let recorder = AttentionRecorder::new(tokens.len(), sites, grid).without_step_maps();
@@ -67,7 +70,7 @@ impl Tap for TokenAttention {
     }
 
     fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
-        if super::channels::skips(self.steps.as_ref(), site, at) {
+        if skips(self.steps.as_ref(), site, at) {
             return Ok(None);
         }
         self.recorder.visit(site, at, x)

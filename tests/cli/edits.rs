@@ -88,6 +88,28 @@ fn edits_that_cannot_be_say_why() {
     bad("zero sites=mid.out region=nothing.png", &["nothing.png"]);
 }
 
+/// A trace of another architecture, of a longer run, and one that was cut off.
+#[test]
+fn traces_that_do_not_fit_say_why() {
+    let folder = TempDir::new().unwrap();
+    let trace = folder.path().join("trace.safetensors");
+    let trace = trace.to_str().unwrap();
+    let record = ["trace", "--model", TINY, "--steps", "3", "--prompt", "a red ball"];
+    probe_in(&folder, &[&record[..], &["--sites", "mid.out", "--raw", trace]].concat())
+        .assert()
+        .success();
+    let replace = format!("replace='{trace}' sites=mid.out");
+    fails(&[&TWO_STEPS[..], &["--edit", &replace]].concat(), &["3 steps or more", "has 2"]);
+    let shapes = ["generate", "--steps", "3", "--prompt", "a red ball", "--edit", &replace];
+    fails(&shapes, &["mid.out", "[1, 32, 2, 2]", "the same model"]);
+    let missing = format!("replace='{trace}' sites=mid.attn.0.out");
+    let three = ["generate", "--model", TINY, "--steps", "3", "--prompt", "a red ball"];
+    fails(&[&three[..], &["--edit", &missing]].concat(), &["has no `000/uncond/mid.attn.0.out`"]);
+    let bytes = std::fs::read(trace).unwrap();
+    std::fs::write(trace, &bytes[..bytes.len() - 100]).unwrap();
+    fails(&[&three[..], &["--edit", &replace]].concat(), &["truncated or corrupted"]);
+}
+
 #[test]
 fn all_specs_in_the_repository_are_valid() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("probes");

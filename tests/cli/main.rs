@@ -59,6 +59,12 @@ fn files(folder: &Path) -> Vec<String> {
     found
 }
 
+/// A table of a run folder.
+fn stored<R: denoscope::table::Row>(run: &Path) -> Vec<R> {
+    let path = run.join(format!("tables/{}.parquet", R::TABLE.name));
+    denoscope::table::rows(&denoscope::table::read_parquet::<R>(&path).unwrap()).unwrap()
+}
+
 /// The one run folder in `runs`.
 fn run_folder(folder: &TempDir) -> PathBuf {
     let runs: Vec<_> = std::fs::read_dir(folder.path().join("runs")).unwrap().collect();

@@ -13,7 +13,7 @@ use crate::cli::masks::{GivenMask, Shown, given_regions};
 use crate::cli::model_args::ModelArgs;
 use crate::cli::output::{Format, OutputArgs, bar, line, note};
 use crate::cli::run_model::{
-    SampleArgs, facts, finish, generate_with_bar, manifest, quoted, warn_of_cut_words,
+    SampleArgs, WORLD_SEED, facts, finish, generate_with_bar, manifest, quoted, warn_of_cut_words,
 };
 use crate::judge;
 use crate::model::checkpoint::{DiffusionModel, ModelFiles};
@@ -238,9 +238,6 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
     note(&format!("report: {}", at.join("report.html").display()));
     Ok(0)
 }
-
-/// Added to the seed of `--from-world`, so that its prompts are none of training's.
-pub(in crate::cli) const WORLD_SEED: u64 = 2_000_003;
 
 /// What maps are scored against.
 struct Asked {

@@ -5,9 +5,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use image::RgbImage;
 
-use super::{Args, WORLD_SEED, prompt_tokens};
+use super::{Args, prompt_tokens};
 use crate::cli::output::{Format, bar, line, note};
-use crate::cli::run_model::{SampleArgs, facts, finish, images_at_once, manifest, quoted};
+use crate::cli::run_model::{
+    SampleArgs, WORLD_SEED, facts, finish, images_at_once, manifest, quoted,
+};
 use crate::cli::steps;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Gallery, Request, look};

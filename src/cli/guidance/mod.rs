@@ -170,7 +170,7 @@ fn prompts(args: &Args) -> Result<Vec<(String, Option<Expectations>)>> {
         args.categories.clone()
     };
     let mix = Mix::from_weights(categories.into_iter().map(|category| (category, 1.0)))?;
-    let seed = args.seed.wrapping_add(super::attention::WORLD_SEED);
+    let seed = args.seed.wrapping_add(super::run_model::WORLD_SEED);
     let generator = Generator::new(seed, mix, Split::Train);
     // A prompt that comes twice would be counted as two independent ones.
     let mut index = 0;

@@ -161,7 +161,7 @@ fn rendered(args: &Args, size: usize) -> Result<Shown> {
     let categories =
         if args.categories.is_empty() { Category::ALL.to_vec() } else { args.categories.clone() };
     let mix = Mix::from_weights(categories.into_iter().map(|category| (category, 1.0)))?;
-    let seed = args.seed.wrapping_add(super::attention::WORLD_SEED);
+    let seed = args.seed.wrapping_add(super::run_model::WORLD_SEED);
     let generator = Generator::new(seed, mix, Split::Train);
     let count = args.count.unwrap_or(DEFAULT_COUNT);
     let scenes: Vec<world::Sample> = (0..count).map(|i| generator.sample(i)).collect();

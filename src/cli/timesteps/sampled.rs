@@ -19,7 +19,7 @@ use crate::probe::timesteps::bands::BandTrajectory;
 use crate::probe::timesteps::over_time::{CHANGE, COSINE, ENTROPY, OverTime};
 use crate::probe::timesteps::trajectory::Trajectory;
 use crate::table::{CommitmentRow, X0AnswerRow};
-use crate::tap::{ChangeRecorder, Cx, EntropyRecorder, GuidanceRecorder, RawRecorder, Then};
+use crate::tap::{All, ChangeRecorder, Cx, EntropyRecorder, GuidanceRecorder, RawRecorder, Then};
 use crate::world;
 
 /// Most bytes that the predictions of one batch may take.
@@ -113,7 +113,8 @@ struct Drawn {
     x0: Vec<Tensor>,
     change: ChangeRecorder,
     entropy: EntropyRecorder,
-    guidance: GuidanceRecorder,
+    /// Where there is guidance to be seen.
+    guidance: Option<GuidanceRecorder>,
 }
 
 impl Drawn {
@@ -127,7 +128,7 @@ impl Drawn {
         let predictions = args.asks(Part::Trajectory) || args.asks(Part::Spectrum);
         let kept = predictions.then(|| X0_SITE.to_owned());
         let guided = attention && args.sample.guidance != 1.0;
-        let guidance = if guided { GuidanceRecorder::new(None) } else { GuidanceRecorder::idle() };
+        let guidance = All(guided.then(|| GuidanceRecorder::new(None)).into_iter().collect());
         let mut tap = Then(
             RawRecorder::new(kept, None, BUDGET),
             Then(
@@ -136,7 +137,8 @@ impl Drawn {
             ),
         );
         let made = generate(model, &request, Some(&mut tap), &mut |_, _| {})?;
-        let Then(raw, Then(change, Then(entropy, guidance))) = tap;
+        let Then(raw, Then(change, Then(entropy, All(mut guidance)))) = tap;
+        let guidance = guidance.pop();
         let x0: Vec<Tensor> = raw.into_tensors().into_iter().map(|(_, x)| x).collect();
         if predictions && x0.len() != made.timesteps.len() {
             bail!("{} predictions for {} steps were recorded", x0.len(), made.timesteps.len());
@@ -178,7 +180,7 @@ impl Drawn {
             let value = (one.entropy, prompt(one.sample));
             over_time.add(ENTROPY, Some(&one.site), one.at.step, value);
         }
-        for one in self.guidance.into_parts() {
+        for one in self.guidance.into_iter().flat_map(GuidanceRecorder::into_parts) {
             over_time.add(COSINE, None, one.at.step, (one.cosine, prompt(one.sample)));
         }
     }

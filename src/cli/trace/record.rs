@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use ndarray::{ArrayView4, Axis};
 use polars::prelude::DataFrame;
+use tch::Tensor;
 
 use super::plan::Plan;
 use crate::measure::daam;
@@ -19,7 +20,7 @@ use crate::table::{
     SelfAttentionRow, TableDeclaration, TraceStatisticsRow,
 };
 use crate::tap::{
-    All, ChangeRecorder, ChannelRecorder, GuidanceRecorder, PooledRecorder, PromptToken,
+    All, ChangeRecorder, ChannelRecorder, GuidanceRecorder, Moment, PooledRecorder, PromptToken,
     RawRecorder, Recorder as MakesRows, SelfAttentionRecorder, StatisticsRecorder, Streaming, Tap,
     Then, TokenAttention,
 };
@@ -232,12 +233,7 @@ impl Tap for WithMaps {
         self.rows.selects(site)
     }
 
-    fn visit(
-        &mut self,
-        site: &Site,
-        at: crate::tap::Moment,
-        x: &tch::Tensor,
-    ) -> Result<Option<tch::Tensor>, crate::tap::TapError> {
+    fn visit(&mut self, site: &Site, at: Moment, x: &Tensor) -> Result<Option<Tensor>, TapError> {
         self.rows.visit(site, at, x)
     }
 }

@@ -74,6 +74,19 @@ pub enum EditError {
         /// The site.
         site: String,
     },
+    /// A reference of a longer run.
+    #[error(
+        "{source_name} is of a run of {got} steps or more, and this one has {expected}, so that \
+         its steps lie at other noise levels; record it with as many steps"
+    )]
+    Longer {
+        /// Where the reference is from.
+        source_name: String,
+        /// Steps it has at least.
+        got: usize,
+        /// Steps of the run.
+        expected: usize,
+    },
     /// A reference of another shape.
     #[error(
         "`{key}` of {source_name} is {got:?}, but `{site}` has {expected:?} in this run; \

@@ -89,6 +89,13 @@ fn check_reference(
     places: &Places,
     run: &RunShape,
 ) -> Result<(), EditError> {
+    if reference.steps() > run.steps {
+        return Err(EditError::Longer {
+            source_name: reference.source().to_owned(),
+            got: reference.steps(),
+            expected: run.steps,
+        });
+    }
     let expected = site.shape(&run.extent);
     let fits = |got: &[i64]| {
         let pairs = || got.iter().rev().zip(expected.iter().rev());

@@ -54,6 +54,12 @@ impl Reference {
         Self { source: self.source, tensors: self.tensors.into_iter().filter_map(first).collect() }
     }
 
+    /// How many steps the run had that it is from, at least; 0 where its names tell of none.
+    pub(super) fn steps(&self) -> usize {
+        let step = |name: &String| name.split_once('/')?.0.parse::<usize>().ok();
+        self.tensors.keys().filter_map(step).max().map_or(0, |last| last + 1)
+    }
+
     /// The tensor for a site at a moment, with its name.
     pub fn find(&self, site: &Site, at: Moment) -> Option<(String, &Tensor)> {
         let of_branch = at.branch.map(|branch| format!("{}/{}", branch.label(), site.name));

@@ -251,6 +251,11 @@ fn chosen_row(tally: &Tally, run: &str) -> Option<AttentionScoreRow> {
         auroc: best.measured.mean,
         auroc_low: Some(best.measured.low),
         auroc_high: Some(best.measured.high),
+        average_precision: None,
+        iou_tau: None,
+        iou_best: None,
+        ioa: None,
+        pointing: None,
         mass_ratio: None,
         units: best.measured.n as u32,
     })

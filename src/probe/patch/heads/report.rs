@@ -34,6 +34,16 @@ fn finding(rows: &[HeadAblationRow], kind: &str) -> Option<Finding> {
     let chosen = of_set(rows, kind, kind)?;
     let random = of_set(rows, RANDOM_HEADS, kind);
     let whole = untouched(rows, HELD_OUT, kind)?;
+    if whole.mean == 0.0 {
+        return Some(Finding {
+            sentence: format!("No {kind} statement holds untouched: nothing can be lost"),
+            measure: "right untouched".to_owned(),
+            estimate: Some(estimate(whole)),
+            control: None,
+            scale: None,
+            basis: format!("n = {} held-out images", whole.images),
+        });
+    }
     let first = ranking(rows, kind).first().map(name).unwrap_or_default();
     let beside = random.as_ref().map_or_else(|| "none".to_owned(), |r| estimate(r.lost).text());
     Some(Finding {

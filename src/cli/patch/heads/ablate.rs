@@ -1,84 +1,33 @@
-//! `probe patch --heads`: which heads of cross-attention the model needs, and what for.
+//! The runs of a ranking of heads: untouched, each head taken out, and the sets that were chosen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
+use anyhow::Result;
 use indicatif::ProgressBar;
 use rand::SeedableRng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
-use super::Args;
-use crate::cli::output::{Format, bar, line, note};
-use crate::cli::run_model::{SampleArgs, facts, finish, images_at_once, manifest, quoted};
+use super::{Ablation, Drawn};
+use crate::cli::output::bar;
+use crate::cli::patch::Args;
+use crate::cli::run_model::SampleArgs;
 use crate::cli::workers::{OneThreadEach, share_out, worth_it};
-use crate::figure::WIDE;
 use crate::judge;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Generation, Request, generate};
 use crate::probe::patch::heads::{
-    HELD_OUT, Head, KINDS, LATENT_CHANGE, RANDOM_HEADS, RANKING, UNTOUCHED, figures, findings,
-    kinds, ranking, relative_change, report, share,
+    HELD_OUT, Head, KINDS, LATENT_CHANGE, RANDOM_HEADS, RANKING, UNTOUCHED, kinds, ranking,
+    relative_change, share,
 };
-use crate::report::{Fact, Rerun};
-use crate::run::RunFolder;
 use crate::site::{Axis, Branch, Glob, Site};
-use crate::table::{HeadAblationRow, frame, write_parquet};
+use crate::table::HeadAblationRow;
 use crate::tap::RawRecorder;
 use crate::tap::edit::{Edit, Edits, Operation, Reference, Scope};
-use crate::world::{self, Category, Expectations, Generator, Mix, Split};
 
-/// Fewest prompts, or seeds of one prompt: two to rank by and two to test on, so that both have
-/// an interval.
-const FEWEST_UNITS: usize = 4;
-/// Images of one prompt where none is asked for.
-const DEFAULT_COUNT: u64 = 16;
-/// Prompts of the world are drawn far from those of training.
-const WORLD_SEED: u64 = 1 << 40;
-/// Prompts that are looked through for each that is wanted.
-const TRIES: u64 = 50;
 /// Most bytes of the run without the prompt: keys and values at one step.
 const REFERENCE_BUDGET: u64 = 1 << 30;
-
-/// How heads are taken out.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Heads")]
-pub(super) struct HeadArgs {
-    /// Rank heads of cross-attention instead: take each out and see what of colours, shapes,
-    /// bindings and relations is lost. --sites names layers [default: all]
-    #[arg(long, conflicts_with_all = ["corrupted", "exchange", "windows", "budget"])]
-    pub heads: bool,
-    /// Prompts of the world, each about two coloured objects in a relation, instead of --prompt
-    #[arg(long, value_name = "N", requires = "heads", conflicts_with = "prompt", value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    from_world: Option<u64>,
-    /// What becomes of a head that is taken out
-    #[arg(long, value_enum, requires = "heads", default_value_t = Ablation::Zero)]
-    ablation: Ablation,
-    /// Heads that are taken out together on held-out images
-    #[arg(long, value_name = "N", requires = "heads", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
-    together: u32,
-    /// Random sets of as many heads that they are compared with
-    #[arg(long, value_name = "N", requires = "heads", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    random_sets: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Ablation {
-    /// It adds nothing, in both halves of guidance
-    Zero,
-    /// It reads the negative (or empty) prompt, in the half that reads the prompt
-    Unprompted,
-}
-
-/// One image: what is drawn, and what the judge is to find.
-struct Drawn {
-    prompt: String,
-    seed: u64,
-    part: &'static str,
-    expectations: Expectations,
-}
 
 /// Heads that are taken out together, and what the table calls them.
 #[derive(Clone, Debug)]
@@ -97,154 +46,22 @@ struct Job {
 /// The last latent of each image of the untouched runs.
 type Latents = BTreeMap<usize, Vec<f32>>;
 
-struct Ablating<'a> {
-    args: &'a Args,
-    run: String,
-    images: Vec<Drawn>,
-    layers: Vec<Site>,
+/// All that is going to be run.
+pub(super) struct Ablating<'a> {
+    pub args: &'a Args,
+    /// Name of the run.
+    pub run: String,
+    pub images: Vec<Drawn>,
+    /// Values of the cross-attention layers.
+    pub layers: Vec<Site>,
     /// Images that are drawn at once.
-    batch: usize,
+    pub batch: usize,
     /// Evaluations of the denoiser in one run.
-    steps: usize,
+    pub steps: usize,
 }
 
-/// Runs the command.
-pub(super) fn run(mut args: Args) -> Result<u8> {
-    let several = args.head.from_world.is_some();
-    args.sample.count.get_or_insert(if several { 1 } else { DEFAULT_COUNT });
-    let images = images(&args)?;
-    let model = args.model.open()?;
-    args.sample.settle(&model)?;
-    let layers = layers(&args.sites, &model)?;
-    check_together(args.head.together, &layers)?;
-    let batch = images_at_once(&model);
-    let first: Vec<usize> = (0..batch.min(images.len())).collect();
-    let request = request(&args.sample, &model, &images, &first)?;
-    request.check(&model)?;
-    let spec = spec(&args)?;
-    let mut manifest = manifest("patch", &args.model, &model, &request);
-    manifest.set_prompts(images.iter().map(|image| image.prompt.clone()).collect());
-    manifest.world_version = Some(world::VERSION.to_string());
-    manifest.schemas = crate::table::versions();
-    if let Some(sampling) = &mut manifest.sampling {
-        sampling.seeds = images.iter().map(|image| image.seed).collect();
-    }
-    let folder = RunFolder::create(&args.output.out, "patch", &spec)?;
-    let steps = request.evaluations(&model)?;
-    let run = folder.name().to_owned();
-    let ablating = Ablating { args: &args, run, images, layers, batch, steps };
-    let rows = ablating.rows(&model)?;
-
-    let path = folder.path("tables/head_ablation.parquet")?;
-    write_parquet::<HeadAblationRow>(&mut frame(rows.clone())?, &path)?;
-    for (file, _, figure) in figures(&rows) {
-        folder.write(&format!("figures/{file}.png"), &figure.png(WIDE)?)?;
-    }
-    let rerun = Rerun { command: command(&args), spec };
-    let mut facts = facts(&model, &request, &manifest);
-    facts.push(Fact { label: "images".to_owned(), value: ablating.described() });
-    let page = report(&rows, facts, rerun)?;
-    folder.write("report.html", page.to_html()?.as_bytes())?;
-    folder.write("report.md", page.to_markdown()?.as_bytes())?;
-    let at = finish(folder, manifest, &args.model, &model)?;
-    match args.output.format.format {
-        Format::Table => findings(&rows).iter().try_for_each(|f| line(&f.sentence))?,
-        _ => args.output.format.print(&frame(rows)?)?,
-    }
-    note(&format!("report: {}", at.join("report.html").display()));
-    Ok(0)
-}
-
-/// Prompts and seeds: every other prompt (or seed, where there is one prompt) is held out.
-fn images(args: &Args) -> Result<Vec<Drawn>> {
-    let seeds = args.sample.count.unwrap_or(1);
-    let prompts = match args.head.from_world {
-        Some(count) => world_prompts(args.sample.seed, count)?,
-        None => {
-            let prompt = args.sample.prompt()?.to_owned();
-            let expectations = world::parse(&prompt).with_context(|| {
-                format!(
-                    "--heads needs prompts that the judge understands, and `{prompt}` is none; \
-                     name one of the world's, or --from-world N"
-                )
-            })?;
-            vec![(prompt, expectations)]
-        }
-    };
-    let units = if prompts.len() > 1 { prompts.len() } else { seeds as usize };
-    if units < FEWEST_UNITS {
-        bail!(
-            "--heads ranks on one half of the prompts (or seeds) and tests on the other: \
-             {units} are too few, give at least {FEWEST_UNITS} with {}",
-            if args.head.from_world.is_some() { "--from-world" } else { "--count" }
-        );
-    }
-    let mut images = Vec::new();
-    for (i, (prompt, expectations)) in prompts.iter().enumerate() {
-        for seed in 0..seeds {
-            let unit = if prompts.len() > 1 { i as u64 } else { seed };
-            images.push(Drawn {
-                prompt: prompt.clone(),
-                seed: args.sample.seed.wrapping_add(images.len() as u64),
-                part: if unit.is_multiple_of(2) { RANKING } else { HELD_OUT },
-                expectations: expectations.clone(),
-            });
-        }
-    }
-    Ok(images)
-}
-
-/// Captions of two coloured objects in a relation, so that each kind of statement is made.
-fn world_prompts(seed: u64, count: u64) -> Result<Vec<(String, Expectations)>> {
-    let generator =
-        Generator::new(seed.wrapping_add(WORLD_SEED), Mix::only(Category::Relation), Split::Train);
-    let mut seen = BTreeSet::new();
-    let says_all = |i| {
-        let caption = generator.sample(i).caption;
-        let said = world::parse(&caption).ok()?;
-        let coloured = said.objects.len() == 2 && said.objects.iter().all(|o| o.colour.is_some());
-        (coloured && !said.relations.is_empty() && seen.insert(caption.clone()))
-            .then_some((caption, said))
-    };
-    let prompts: Vec<_> = (0..count * TRIES).filter_map(says_all).take(count as usize).collect();
-    if (prompts.len() as u64) < count {
-        bail!("--from-world {count}: the world has but {} such prompts; give fewer", prompts.len());
-    }
-    Ok(prompts)
-}
-
-/// The cross-attention layers, by their values: what a head adds is made of them.
-fn layers(globs: &[String], model: &DiffusionModel) -> Result<Vec<Site>> {
-    let globs: Vec<Glob> = match globs {
-        [] => vec![Glob::new("*.cross.*")],
-        globs => globs.iter().map(Glob::new).collect(),
-    };
-    let chosen = model.sites.select(&globs)?;
-    let layer = |name: &str| name.rsplit_once(".cross.").map(|(layer, _)| format!("{layer}.cross"));
-    let wanted: BTreeSet<String> =
-        chosen.into_iter().filter_map(|id| layer(&model.sites.get(id).name)).collect();
-    if wanted.is_empty() {
-        bail!("--heads: --sites has no cross-attention; name layers, as in 'up.*.cross.*'");
-    }
-    let values = |site: &&Site| {
-        layer(&site.name).is_some_and(|l| wanted.contains(&l)) && site.name.ends_with(".v")
-    };
-    Ok(model.sites.iter().map(|(_, site)| site).filter(values).cloned().collect())
-}
-
-/// Refuses sets that would be all there is.
-fn check_together(together: u32, layers: &[Site]) -> Result<()> {
-    let heads: i64 = layers.iter().map(heads_of).sum();
-    if i64::from(together) < heads {
-        return Ok(());
-    }
-    bail!(
-        "--together {together}: these layers have {heads} heads, and random sets of as many would \
-         be the same; give fewer, or name more layers with --sites"
-    )
-}
-
-fn request(
+/// The request of some of the images, by their numbers.
+pub(super) fn request(
     sample: &SampleArgs,
     model: &DiffusionModel,
     images: &[Drawn],
@@ -258,7 +75,8 @@ fn request(
     Ok(request)
 }
 
-fn heads_of(layer: &Site) -> i64 {
+/// How many heads a layer has.
+pub(super) fn heads_of(layer: &Site) -> i64 {
     let heads = layer.axes.iter().find_map(|axis| match axis {
         Axis::Head(count) => Some(*count),
         _ => None,
@@ -275,7 +93,8 @@ impl Ablating<'_> {
         self.layers.iter().flat_map(of_layer).collect()
     }
 
-    fn described(&self) -> String {
+    /// Of which images, in words.
+    pub fn described(&self) -> String {
         let prompts: BTreeSet<&str> = self.images.iter().map(|i| i.prompt.as_str()).collect();
         let ranking = self.images.iter().filter(|image| image.part == RANKING).count();
         format!(
@@ -298,7 +117,7 @@ impl Ablating<'_> {
     }
 
     /// All runs: untouched, each head, then the sets that were chosen.
-    fn rows(&self, model: &DiffusionModel) -> Result<Vec<HeadAblationRow>> {
+    pub fn rows(&self, model: &DiffusionModel) -> Result<Vec<HeadAblationRow>> {
         let heads = self.all_heads();
         let nothing = Taken { heads: Vec::new(), set: None, control: Some(UNTOUCHED) };
         let single = |head: &Head| Taken { heads: vec![head.clone()], set: None, control: None };
@@ -462,41 +281,4 @@ struct Made {
 /// The same tensors under the same names.
 fn copied(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     tensors.iter().map(|(name, x)| (name.clone(), x.shallow_clone())).collect()
-}
-
-/// The options of heads, as a spec has them.
-fn own_options(args: &Args) -> Vec<(&'static str, toml::Value)> {
-    let ablation = args.head.ablation.to_possible_value();
-    let mut options = vec![("heads", true.into())];
-    options.extend(args.head.from_world.map(|count| ("from_world", (count as i64).into())));
-    options.extend(ablation.map(|value| ("ablation", value.get_name().into())));
-    options.push(("together", i64::from(args.head.together).into()));
-    options.push(("random_sets", i64::from(args.head.random_sets).into()));
-    if !args.sites.is_empty() {
-        options.push(("sites", args.sites.clone().into()));
-    }
-    options
-}
-
-fn spec(args: &Args) -> Result<String> {
-    let mut spec = args.sample.spec("patch", &args.model);
-    spec.extend(own_options(args).into_iter().map(|(name, value)| (name.to_owned(), value)));
-    Ok(toml::to_string_pretty(&spec)?)
-}
-
-fn command(args: &Args) -> String {
-    let mut words = args.sample.command("patch", &args.model);
-    for (name, value) in own_options(args) {
-        let flag = format!(" --{}", name.replace('_', "-"));
-        match value {
-            toml::Value::Boolean(_) => words.push_str(&flag),
-            toml::Value::Array(values) => {
-                let texts = values.iter().filter_map(toml::Value::as_str);
-                texts.for_each(|text| words.push_str(&format!("{flag} {}", quoted(text))));
-            }
-            toml::Value::String(text) => words.push_str(&format!("{flag} {}", quoted(&text))),
-            other => words.push_str(&format!("{flag} {other}")),
-        }
-    }
-    words
 }
