@@ -64,27 +64,3 @@ impl Tap for EntropyRecorder {
         Ok(None)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use super::*;
-
-    #[test]
-    fn even_attention_has_entropy_one_and_single_tokens_zero() {
-        let site = Site { name: "mid.cross.probs".into(), path: String::new(), axes: vec![] };
-        let mut tap = EntropyRecorder::new([site.name.clone()]);
-        assert!(tap.selects(&site));
-        let even = Tensor::ones([1, 2, 3, 4], (Kind::Float, Device::Cpu)) / 4.0;
-        let single = Tensor::from_slice(&[1.0_f32, 0.0, 0.0, 0.0]).expand([1, 2, 3, 4], true);
-        let both = Tensor::cat(&[even, single], 0);
-        for branch in [Branch::Uncond, Branch::Cond] {
-            let at = Moment { step: 0, timestep: 1.0, sigma: 1.0, branch: Some(branch) };
-            assert!(tap.visit(&site, at, &both).unwrap().is_none());
-        }
-        let found: Vec<f64> = tap.into_entropies().iter().map(|e| e.entropy).collect();
-        assert_eq!(found.len(), 2);
-        assert!((found[0] - 1.0).abs() < 1e-6 && found[1] == 0.0, "{found:?}");
-    }
-}
