@@ -3,6 +3,7 @@
 
 pub mod attention;
 pub mod compare;
+pub mod failures;
 pub mod history;
 pub mod judgement;
 pub mod outcome;

@@ -21,7 +21,9 @@ pub use history::{
     ChangePointRow, EmergenceOrderRow, EmergenceRow, EmergenceTimeRow, FalseAlarmRow, PlanRow,
     TrendRow,
 };
-pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
+pub use judgement::{
+    CalibrationRow, ConfusionRow, HumanRow, JudgementRow, JudgementSummaryRow, SeenRow,
+};
 pub use outcome::OutcomeRow;
 pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
