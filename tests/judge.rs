@@ -10,6 +10,7 @@ use denoscope::world::{
     masks, parse, render,
 };
 use image::{Rgb, RgbImage};
+use rayon::prelude::*;
 
 /// Never used while the judge was developed.
 const TEST_SEED: u64 = 2_000_003;
@@ -235,4 +236,48 @@ fn pure_noise_is_no_caption() {
     let c = calibration(40, 64, Distortion::Custom { name: "noise".into(), apply: &noise });
     let captions = c.captions;
     assert!(captions.hits * 4 <= captions.of, "{captions:?}");
+}
+
+/// What is seen, in a line.
+fn line(seen: &Seen) -> String {
+    let object = |o: &denoscope::judge::SeenObject| {
+        let [size, finish] = [o.size.name(), o.finish.name()];
+        format!("{size} {finish} {} {} {:?}", o.colour.name(), o.shape.name(), o.bounds)
+    };
+    let or_none = |name: Option<&str>| name.unwrap_or("-").to_owned();
+    let word = seen.word.as_ref().map(|w| format!("{} {}", w.colour.name(), w.text));
+    [
+        or_none(seen.background.map(Background::name)),
+        or_none(seen.light.map(Light::name)),
+        or_none(word.as_deref()),
+        or_none(seen.fingers.map(|f| f.to_string()).as_deref()),
+        seen.objects.iter().map(object).collect::<Vec<_>>().join(", "),
+    ]
+    .join(" | ")
+}
+
+/// Making the judge faster must not change an answer: the expected lines are from before.
+#[test]
+fn what_is_seen_is_what_was_seen_before_the_judge_was_made_faster() {
+    let stored = include_str!("../fixtures/goldens/judge_seen.txt");
+    let stored: Vec<&str> = stored.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(stored.len(), 400);
+    let generator = Generator::new(4_000_037, Mix::training(), Split::Train);
+    let distortions = [
+        Distortion::None,
+        Distortion::Blur { sigma: 0.012 },
+        Distortion::Noise { sigma: 0.06 },
+        Distortion::Resample { factor: 0.4 },
+    ];
+    let differ: Vec<String> = stored
+        .par_iter()
+        .enumerate()
+        .filter_map(|(i, stored)| {
+            let scene = generator.sample(i as u64).scene;
+            let image = distortions[i % 4].apply(render(&scene, 64), i as u64);
+            let now = line(&look(&image));
+            (now != *stored).then(|| format!("{i}\n  before {stored}\n  now    {now}"))
+        })
+        .collect();
+    assert!(differ.is_empty(), "{} scenes differ:\n{}", differ.len(), differ.join("\n"));
 }

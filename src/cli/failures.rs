@@ -4,6 +4,7 @@ mod diagnosed;
 mod drawn;
 mod given;
 mod plan;
+mod review;
 mod suite_args;
 
 use std::collections::BTreeMap;
@@ -90,6 +91,8 @@ pub struct Args {
 enum Action {
     /// How many prompts and images a wanted effect needs, from the variance of runs
     Plan(plan::Args),
+    /// A stored run's report anew, with what a person says of single images beside the judge
+    Review(review::Args),
 }
 
 impl Args {
@@ -118,8 +121,10 @@ struct Judged {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<u8> {
-    if let Some(Action::Plan(args)) = &args.action {
-        return plan::run(args);
+    match &args.action {
+        Some(Action::Plan(args)) => return plan::run(args),
+        Some(Action::Review(args)) => return review::run(args),
+        None => {}
     }
     if args.suite.images.is_some() || args.suite.detections.is_some() {
         return given::run(&args);

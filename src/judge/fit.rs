@@ -153,74 +153,111 @@ impl Errors {
     }
 }
 
+/// Pixels around a place, and what each column and row of them sees of a template there.
+struct Extents {
+    left: usize,
+    top: usize,
+    columns: Vec<Extent>,
+    rows: Vec<Extent>,
+}
+
 impl View<'_> {
-    fn errors(&self, template: &Template, place: Place) -> Errors {
-        let mut paint = [1.0; 3];
-        if self.lenient.is_some() {
-            let (mut drawn, mut there) = ([1e-3; 3], [1e-3; 3]);
-            self.each_pixel(place, |across, down, at| {
-                let plain = template.plain(across, down);
-                if plain[COVERAGE] >= 0.5 {
-                    let (pixel, backdrop) = (self.grid.rgb[at], self.backdrop.rgb[at]);
-                    for k in 0..3 {
-                        drawn[k] += plain[k];
-                        there[k] += (pixel[k] - (1.0 - plain[COVERAGE]) * backdrop[k]).max(0.0);
-                    }
-                }
-            });
-            paint = std::array::from_fn(|k| (there[k] / drawn[k]).clamp(LEAST_PAINT, MOST_PAINT));
-        }
-        let (mut errors, mut pixels) = (Errors::default(), 0.0);
-        self.each_pixel(place, |across, down, at| {
-            let mut plain = template.plain(across, down);
-            for k in 0..3 {
-                plain[k] *= paint[k];
-            }
-            errors.add(plain, self.grid.rgb[at], self.backdrop.rgb[at], || {
-                let added = template.patterns(across, down);
-                PATTERNS.map(|from| std::array::from_fn(|k| added[from + k] * paint[k]))
-            });
-            let bare = self.bare[at];
-            errors.nothing += bare[0] * bare[0] + bare[1] * bare[1] + bare[2] * bare[2];
-            if let Some(presence) = &self.lenient {
-                let off = plain[COVERAGE] - presence.coverage[at];
-                errors.outline += presence.worth * off * off;
-            }
-            pixels += 1.0;
-        });
+    /// What a solid at a place leaves unexplained; `None` as soon as it is certain that its cost
+    /// is not below `most`.
+    fn errors(&self, template: &Template, place: Place, most: f32) -> Option<Errors> {
+        let seen = self.extents(place);
+        let pixels = (seen.columns.len() * seen.rows.len()) as f32;
         // What noise adds to three channels of each pixel, whatever is there.
-        let noise = 3.0 * self.noise * self.noise * pixels;
-        errors.plain = (errors.plain - noise).max(0.0);
-        errors.nothing = (errors.nothing - noise).max(0.0);
-        errors
+        let noise = 3.0 * self.noise * self.noise;
+        // Sums in another order differ by rounding, which must not decide.
+        let hopeless = most * 1.001 + 1e-3;
+        let paint = self.paint(template, &seen);
+        let (mut errors, mut counted) = (Errors::default(), 0.0);
+        let mut beside = 0.0;
+        for (y, &down) in (seen.top..).zip(&seen.rows) {
+            let first = y * self.grid.width + seen.left;
+            for (at, &across) in (first..).zip(&seen.columns) {
+                if self.others.on[at] {
+                    continue;
+                }
+                let mut plain = template.plain(across, down);
+                for k in 0..3 {
+                    plain[k] *= paint[k];
+                }
+                let before = errors.plain;
+                errors.add(plain, self.grid.rgb[at], self.backdrop.rgb[at], || {
+                    let added = template.patterns(across, down);
+                    PATTERNS.map(|from| std::array::from_fn(|k| added[from + k] * paint[k]))
+                });
+                // No pattern makes up for what is wrong beside the solid.
+                if plain[COVERAGE] < 0.5 {
+                    beside += errors.plain - before;
+                }
+                let bare = self.bare[at];
+                errors.nothing += bare[0] * bare[0] + bare[1] * bare[1] + bare[2] * bare[2];
+                if let Some(presence) = &self.lenient {
+                    let off = plain[COVERAGE] - presence.coverage[at];
+                    errors.outline += presence.worth * off * off;
+                }
+                counted += 1.0;
+            }
+            let least = (beside - noise * pixels).max(0.0);
+            if self.weighed(least, errors.outline) > hopeless {
+                return None;
+            }
+        }
+        errors.plain = (errors.plain - noise * counted).max(0.0);
+        errors.nothing = (errors.nothing - noise * counted).max(0.0);
+        Some(errors)
+    }
+
+    /// By how much the paint of what is there is off, in each channel; 1 in a strict look.
+    fn paint(&self, template: &Template, seen: &Extents) -> [f32; 3] {
+        if self.lenient.is_none() {
+            return [1.0; 3];
+        }
+        let (mut drawn, mut there) = ([1e-3; 3], [1e-3; 3]);
+        for (y, &down) in (seen.top..).zip(&seen.rows) {
+            let first = y * self.grid.width + seen.left;
+            for (at, &across) in (first..).zip(&seen.columns) {
+                let plain = template.plain(across, down);
+                if self.others.on[at] || plain[COVERAGE] < 0.5 {
+                    continue;
+                }
+                let (pixel, backdrop) = (self.grid.rgb[at], self.backdrop.rgb[at]);
+                for k in 0..3 {
+                    drawn[k] += plain[k];
+                    there[k] += (pixel[k] - (1.0 - plain[COVERAGE]) * backdrop[k]).max(0.0);
+                }
+            }
+        }
+        std::array::from_fn(|k| (there[k] / drawn[k]).clamp(LEAST_PAINT, MOST_PAINT))
     }
 
     /// What shapes and places are chosen by: what is left to explain, and in a lenient look the
     /// outline, beside which colours count little.
-    fn cost(&self, template: &Template, place: Place) -> f32 {
+    fn weighed(&self, left: f32, outline: f32) -> f32 {
         /// Weight of colours beside the outline.
         const COLOURS: f32 = 0.25;
-        let errors = self.errors(template, place);
-        let left = errors.best().0;
-        if self.lenient.is_some() { COLOURS * left + errors.outline } else { left }
+        if self.lenient.is_some() { COLOURS * left + outline } else { left }
     }
 
-    /// Hands every pixel around a place to `visit`, but those of other regions: what it sees of a
-    /// template across and down, and its index.
-    fn each_pixel(&self, place: Place, mut visit: impl FnMut(Extent, Extent, usize)) {
-        let (own, all) = (place.window(self.others), self.bounds);
-        let (x0, y0) = (own.0.min(all.0), own.1.min(all.1));
-        let (x1, y1) = (own.2.max(all.2), own.3.max(all.3));
-        let columns = place.columns(x0, x1.saturating_sub(x0), self.softness);
-        let rows = place.rows(y0, y1.saturating_sub(y0), self.softness);
-        for (y, &row) in (y0..).zip(&rows) {
-            let first = y * self.grid.width + x0;
-            for (at, &column) in (first..).zip(&columns) {
-                if !self.others.on[at] {
-                    visit(column, row, at);
-                }
-            }
+    /// The cost of a place, or infinity where it is not below `most`.
+    fn cost(&self, template: &Template, place: Place, most: f32) -> f32 {
+        match self.errors(template, place, most) {
+            Some(errors) => self.weighed(errors.best().0, errors.outline),
+            None => f32::INFINITY,
         }
+    }
+
+    /// What the pixels around a place see of a template.
+    fn extents(&self, place: Place) -> Extents {
+        let (own, all) = (place.window(self.others), self.bounds);
+        let (left, top) = (own.0.min(all.0), own.1.min(all.1));
+        let (right, bottom) = (own.2.max(all.2), own.3.max(all.3));
+        let columns = place.columns(left, right.saturating_sub(left), self.softness);
+        let rows = place.rows(top, bottom.saturating_sub(top), self.softness);
+        Extents { left, top, columns, rows }
     }
 
     /// The best solid for a region of a known colour: starts each shape at the region's box,
@@ -236,7 +273,7 @@ impl View<'_> {
                 } else {
                     Place::of_bounds(template.shape, bounds)
                 };
-                (self.cost(template, place), template.shape, place)
+                (self.cost(template, place, f32::INFINITY), template.shape, place)
             })
             .collect();
         tried.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -248,7 +285,8 @@ impl View<'_> {
         }
         let (least, shape, place) = tried[0];
         let clear = 1.0 - least / tried[1].0.max(1e-6);
-        let errors = self.errors(&shapes[shape as usize], place);
+        // Nothing is hopeless beside infinity.
+        let errors = self.errors(&shapes[shape as usize], place, f32::INFINITY).unwrap_or_default();
         let (cost, pattern, contrast, other_contrast) = errors.best();
         let finish = match pattern {
             _ if contrast < PATTERNED => Finish::Plain,
@@ -280,7 +318,6 @@ impl View<'_> {
         start: Place,
         cost_there: f32,
     ) -> (Place, f32) {
-        let cost = |place: Place| self.cost(template, place);
         let (mut place, mut least) = (start, cost_there);
         for &step in steps {
             let moves = [
@@ -300,7 +337,7 @@ impl View<'_> {
                         radius,
                         tall: if self.lenient.is_some() { height / radius } else { 1.0 },
                     };
-                    let c = cost(next);
+                    let c = self.cost(template, next, least);
                     if c < least {
                         (place, least) = (next, c);
                         break;

@@ -5,6 +5,7 @@ pub mod attention;
 pub mod clip;
 pub mod compare;
 pub mod diagnosis;
+pub mod failures;
 pub mod guidance;
 pub mod history;
 pub mod judgement;

@@ -9,9 +9,9 @@ use super::external::{ExternalError, ExternalJudge, Question};
 use super::{Item, Job};
 use crate::judge::imported::Ruling;
 use crate::judge::{self};
-use crate::probe::judgement::{JudgedImage, judgement_rows};
+use crate::probe::judgement::{JudgedImage, judgement_rows, seen_rows};
 use crate::probe::outcome::{SuiteImage, outcome_row};
-use crate::table::{JudgementRow, OutcomeRow};
+use crate::table::{JudgementRow, OutcomeRow, SeenRow};
 use crate::world::{self, ParseError};
 
 /// A judge that looks at images.
@@ -75,6 +75,8 @@ pub struct Judged {
     pub outcome: OutcomeRow,
     /// Each expectation.
     pub atoms: Vec<JudgementRow>,
+    /// What was seen where, by a judge that says so.
+    pub seen: Vec<SeenRow>,
 }
 
 impl SuiteJudge {
@@ -132,7 +134,8 @@ fn exact(made: &Made<'_>) -> Result<Judged, JudgingError> {
     };
     let outcome = outcome_row(suite_image(made), &verdict);
     let outcome = OutcomeRow { difficulty: item.difficulty, twin: item.twin.clone(), ..outcome };
-    Ok(Judged { outcome, atoms: judgement_rows(of, &verdict) })
+    let seen = seen_rows(made.sample, made.image.dimensions(), &verdict);
+    Ok(Judged { outcome, atoms: judgement_rows(of, &verdict), seen })
 }
 
 fn suite_image<'a>(made: &Made<'a>) -> SuiteImage<'a> {
@@ -178,7 +181,7 @@ fn ask(program: &mut ExternalJudge, made: &Made<'_>) -> Result<Judged, JudgingEr
     });
     let atoms = atoms.collect();
     let outcome = ruling_row(made.job, (&judge.0, &judge.1), &answer.ruling(), made.sha256);
-    Ok(Judged { outcome, atoms })
+    Ok(Judged { outcome, atoms, seen: Vec::new() })
 }
 
 /// The row of an image that a published rule or a program ruled on; `judge` is name and version.

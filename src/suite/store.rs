@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! question.toml            what is asked, in full
-//! parts/00000.atoms.parquet, parts/00000.outcome.parquet   one pair a finished batch
+//! parts/00000.{atoms,seen,outcome}.parquet   of each finished batch
 //! images/…                 images that are kept
 //! finished                 name of the run folder, once it is being put together
 //! ```
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use super::judging::Judged;
 use crate::run::{AtomicFile, INCOMPLETE_PREFIX, MANIFEST_FILE, RunError, RunFolder, hash8};
 use crate::table::{
-    JudgementRow, OutcomeRow, Row, TableError, frame, read_parquet, rows, write_parquet,
+    JudgementRow, OutcomeRow, Row, SeenRow, TableError, frame, read_parquet, rows, write_parquet,
 };
 
 const QUESTION: &str = "question.toml";
@@ -28,6 +28,7 @@ const FINISHED: &str = "finished";
 const LOCK: &str = ".lock";
 const OUTCOME: &str = "outcome.parquet";
 const ATOMS: &str = "atoms.parquet";
+const SEEN: &str = "seen.parquet";
 
 /// What tells an image of a run apart: digest of the suite, item, seed.
 pub type Key = (String, String, u64);
@@ -150,7 +151,9 @@ impl Incomplete {
     pub fn add(&mut self, batch: &[Judged]) -> Result<(), StoreError> {
         let atoms = batch.iter().flat_map(|judged| judged.atoms.iter().cloned());
         let outcomes = batch.iter().map(|judged| judged.outcome.clone());
+        let seen = batch.iter().flat_map(|judged| judged.seen.iter().cloned());
         // The outcomes last: they say that the batch is done.
+        write_parquet::<SeenRow>(&mut frame(seen)?, &self.part(self.next_part, SEEN))?;
         write_parquet::<JudgementRow>(&mut frame(atoms)?, &self.part(self.next_part, ATOMS))?;
         write_parquet::<OutcomeRow>(&mut frame(outcomes)?, &self.part(self.next_part, OUTCOME))?;
         self.next_part += 1;
@@ -165,12 +168,27 @@ impl Incomplete {
     /// # Errors
     /// [`StoreError::Part`].
     pub fn atoms(&self) -> Result<Vec<JudgementRow>, StoreError> {
-        let mut atoms = Vec::new();
-        for number in self.part_numbers()? {
-            atoms.extend(self.read_part::<JudgementRow>(number, ATOMS)?);
-        }
+        let mut atoms: Vec<JudgementRow> = self.all(ATOMS)?;
         atoms.sort_by_key(|row| row.sample);
         Ok(atoms)
+    }
+
+    /// What was seen in the images of all parts, by image.
+    ///
+    /// # Errors
+    /// [`StoreError::Part`].
+    pub fn seen(&self) -> Result<Vec<SeenRow>, StoreError> {
+        let mut seen: Vec<SeenRow> = self.all(SEEN)?;
+        seen.sort_by_key(|row| (row.sample, row.number));
+        Ok(seen)
+    }
+
+    fn all<R: Row>(&self, table: &str) -> Result<Vec<R>, StoreError> {
+        let mut all = Vec::new();
+        for number in self.part_numbers()? {
+            all.extend(self.read_part::<R>(number, table)?);
+        }
+        Ok(all)
     }
 
     /// Puts the images that are kept into the run's folder as well, and notes its name, so that

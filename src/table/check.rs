@@ -10,8 +10,17 @@ use crate::suggest::nearest;
 /// # Errors
 /// [`TableError::Mismatch`] with every problem; of bad values in a column the first.
 pub fn check(frame: &DataFrame, table: &TableDeclaration) -> Result<(), TableError> {
+    check_columns(frame, table, table.columns)
+}
+
+/// The same, where only some of the columns have to be there.
+pub(super) fn check_columns<'a>(
+    frame: &DataFrame,
+    table: &TableDeclaration,
+    columns: impl IntoIterator<Item = &'a ColumnDeclaration>,
+) -> Result<(), TableError> {
     let mut problems = Vec::new();
-    for declared in table.columns {
+    for declared in columns {
         match frame.column(declared.name) {
             Ok(column) => problems.extend(check_column(column, declared)?),
             Err(_) => problems.push(missing(frame, table, declared)),

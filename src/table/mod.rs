@@ -31,7 +31,7 @@ pub use declare::{Row, TableDeclaration};
 pub use declared::*;
 pub use describe::{documentation, schema};
 pub use error::{Problem, TableError};
-pub use parquet::{read_parquet, write_parquet};
+pub use parquet::{read_parquet, read_parquet_columns, write_parquet};
 pub use preview::{Preview, Value, preview};
 pub use render::{Format, UnknownFormat, render};
 pub use stream::ParquetStream;

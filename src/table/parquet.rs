@@ -5,6 +5,7 @@ use std::path::Path;
 
 use polars::prelude::*;
 
+use super::check::check_columns;
 use super::{Row, TableDeclaration, TableError, check};
 use crate::run::AtomicFile;
 
@@ -42,13 +43,41 @@ pub(super) fn metadata<R: Row>() -> KeyValueMetadata {
 /// [`TableError::Open`], [`TableError::Unreadable`], [`TableError::OtherTable`],
 /// [`TableError::Version`], [`TableError::Mismatch`].
 pub fn read_parquet<R: Row>(path: &Path) -> Result<DataFrame, TableError> {
-    let unreadable = |source| TableError::Unreadable { path: path.to_owned(), source };
-    let mut reader = open(path)?;
-    let (name, version) = stated(&mut reader).map_err(unreadable)?;
-    check_stated(path, &R::TABLE, name, version)?;
-    let frame = reader.finish().map_err(unreadable)?;
+    let names: Vec<&str> = R::TABLE.columns.iter().map(|column| column.name).collect();
+    let frame = open_table::<R>(path)?.finish().map_err(unreadable(path))?;
     check(&frame, &R::TABLE)?;
-    Ok(frame.select(R::TABLE.columns.iter().map(|column| column.name))?)
+    Ok(frame.select(names)?)
+}
+
+/// Some columns of a table, in the order given: a long table has columns that not every reader
+/// needs the memory of.
+///
+/// # Errors
+/// As [`read_parquet`].
+pub fn read_parquet_columns<R: Row>(
+    path: &Path,
+    columns: &[&str],
+) -> Result<DataFrame, TableError> {
+    let names = columns.iter().map(|&name| name.to_owned()).collect();
+    let read = open_table::<R>(path)?.with_columns(Some(names)).finish();
+    let Ok(frame) = read else {
+        // A column that is missing: reading all of it says which.
+        return Ok(read_parquet::<R>(path)?.select(columns.iter().copied())?);
+    };
+    check_columns(&frame, &R::TABLE, columns.iter().filter_map(|name| R::TABLE.column(name)))?;
+    Ok(frame.select(columns.iter().copied())?)
+}
+
+fn unreadable(path: &Path) -> impl Fn(PolarsError) -> TableError + '_ {
+    move |source| TableError::Unreadable { path: path.to_owned(), source }
+}
+
+/// A file that says that it holds this table.
+fn open_table<R: Row>(path: &Path) -> Result<ParquetReader<File>, TableError> {
+    let mut reader = open(path)?;
+    let (name, version) = stated(&mut reader).map_err(unreadable(path))?;
+    check_stated(path, &R::TABLE, name, version)?;
+    Ok(reader)
 }
 
 /// A file, not read yet.

@@ -11,8 +11,9 @@ use rayon::prelude::*;
 use super::suite_args::{self, Found, Keep, Opened};
 use super::{Args, request_of};
 use crate::cli::edits::edits;
+use crate::cli::image_file::read_image;
 use crate::cli::output::{bar, note, seed_value};
-use crate::cli::run_model::manifest;
+use crate::cli::run_model::{facts, manifest};
 use crate::figure::encode_png;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::generate;
@@ -20,6 +21,7 @@ use crate::run::{AtomicFile, ModelRecord, RunError, RunFolder, digest_bytes};
 use crate::suite::Job;
 use crate::suite::judging::{Judged, Made, SuiteJudge};
 use crate::suite::store::Incomplete;
+use crate::table::OutcomeRow;
 
 /// Draws and judges.
 pub fn run(args: &Args) -> Result<u8> {
@@ -49,11 +51,20 @@ pub fn run(args: &Args) -> Result<u8> {
     let found = Found {
         outcomes: jobs.iter().filter_map(|job| store.done().get(&job.key()).cloned()).collect(),
         atoms: store.atoms()?,
+        seen: store.seen()?,
+        human: Vec::new(),
         scores: Vec::new(),
     };
-    let folder = RunFolder::create(&args.output.out, "failures", &toml::to_string_pretty(&spec)?)?;
+    let spec = toml::to_string_pretty(&spec)?;
+    let folder = RunFolder::create(&args.output.out, "failures", &spec)?;
     suite_args::write_tables(&folder, &found)?;
     store.hand_over(&folder)?;
+    let facts = facts(&model, &all, &manifest);
+    let image = |row: &OutcomeRow| {
+        let file = row.image.as_deref()?;
+        read_image(&folder.path(file).ok()?).ok().map(|read| read.image)
+    };
+    suite_args::write_report(&folder, &found, (facts, suite_args::rerun(&spec)), &image)?;
     let at = folder.finish(manifest)?;
     store.remove()?;
     suite_args::print(&args.suite, &args.output, &found, &at)?;

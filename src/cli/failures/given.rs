@@ -13,13 +13,17 @@ use crate::cli::image_file::read_image;
 use crate::cli::output::bar;
 use crate::judge::imported::read::{Evidences, key_of, read};
 use crate::judge::imported::{PublishedRule, VERSION};
+use crate::report::Fact;
 use crate::run::{Manifest, RunFolder, digest_file};
 use crate::suite::imported::{check, rule, scores};
 use crate::suite::judging::{Made, SuiteJudge, ruling_row};
 use crate::suite::{Expect, Job, Suite};
+use crate::table::OutcomeRow;
 
 /// Images judged at once.
 const BATCH: usize = 64;
+/// Behind the name of a suite of which only a part was judged.
+const PARTIAL: &str = " (partial)";
 /// Names in a message.
 const NAMED: usize = 5;
 /// Endings of the images that are read.
@@ -46,19 +50,25 @@ pub fn run(args: &Args) -> Result<u8> {
             (by_detections(&opened, published, &evidence, files.as_ref())?, judge)
         }
         _ => {
-            let (Some(files), Some(at)) = (files, &args.suite.images) else {
+            let (Some(files), Some(at)) = (files.as_ref(), &args.suite.images) else {
                 bail!("nothing to judge; give --images DIR, or --detections FILE with --rule");
             };
             restrict(args, &mut opened, at, |suite, item, seed| {
                 files.contains_key(&key(suite, item, seed))
             })?;
             let mut judge = suite_args::image_judge(&args.suite, &opened)?;
-            (by_looking(&opened.jobs(), &files, &mut judge)?, judge.name())
+            (by_looking(&opened.jobs(), files, &mut judge)?, judge.name())
         }
     };
     let spec = toml::to_string_pretty(&suite_args::spec(args))?;
     let folder = RunFolder::create(&args.output.out, "failures", &spec)?;
     suite_args::write_tables(&folder, &found)?;
+    let image = |row: &OutcomeRow| {
+        let at = files.as_ref()?.get(&named(row))?;
+        read_image(at).ok().map(|read| read.image)
+    };
+    let facts = vec![Fact { label: "judge".to_owned(), value: format!("{} {}", judge.0, judge.1) }];
+    suite_args::write_report(&folder, &found, (facts, suite_args::rerun(&spec)), &image)?;
     let mut manifest = Manifest::new("failures");
     suite_args::describe(&mut manifest, &judge);
     manifest.training = args.training();
@@ -70,6 +80,12 @@ pub fn run(args: &Args) -> Result<u8> {
 
 fn key(suite: &Suite, item: &str, seed: u64) -> (String, String, u64) {
     (suite.name.clone(), item.to_owned(), seed)
+}
+
+/// Where the image of an outcome is listed; the suite of a part is listed under the whole's name.
+fn named(row: &OutcomeRow) -> (String, String, u64) {
+    let suite = row.suite.strip_suffix(PARTIAL).unwrap_or(&row.suite);
+    (suite.to_owned(), row.item.clone(), row.seed)
 }
 
 /// The images of a folder. With one suite its images may lie in the folder itself.
@@ -202,7 +218,7 @@ fn restrict(
         }
         part.seeds.clear();
         let mut of_part = part.identity();
-        of_part.name = format!("{} (partial)", part.name);
+        of_part.name = format!("{}{PARTIAL}", part.name);
         (*suite, *identity) = (part, of_part);
     }
     Ok(())
@@ -230,11 +246,12 @@ fn by_detections(
             _ => None,
         })
     });
-    Ok(Found { outcomes, atoms: Vec::new(), scores })
+    let (atoms, seen, human) = (Vec::new(), Vec::new(), Vec::new());
+    Ok(Found { outcomes, atoms, seen, human, scores })
 }
 
 fn by_looking(jobs: &[Job<'_>], files: &Files, judge: &mut SuiteJudge) -> Result<Found> {
-    let mut found = Found { outcomes: Vec::new(), atoms: Vec::new(), scores: Vec::new() };
+    let mut found = Found::default();
     let mut size = None;
     let bar = bar(jobs.len() as u64, "images");
     for (number, batch) in jobs.chunks(BATCH).enumerate() {
@@ -259,6 +276,7 @@ fn by_looking(jobs: &[Job<'_>], files: &Files, judge: &mut SuiteJudge) -> Result
         for judged in judge.judge(&made)? {
             found.outcomes.push(judged.outcome);
             found.atoms.extend(judged.atoms);
+            found.seen.extend(judged.seen);
         }
         bar.inc(batch.len() as u64);
     }

@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
+use image::RgbImage;
 
 use super::Args;
 use crate::cli::output::{OutputArgs, note};
 use crate::judge::imported::PublishedRule;
+use crate::probe::failures::{FailuresInput, report};
 use crate::probe::outcome::SuiteIdentity;
+use crate::report::{Fact, Rerun};
 use crate::run::{Manifest, RunFolder};
 use crate::suite::external::ExternalJudge;
 use crate::suite::gap::{gaps, summarise};
 use crate::suite::judging::SuiteJudge;
 use crate::suite::{Job, Suite, open};
 use crate::table::{
-    BenchmarkRow, GapRow, ImageRow, JudgementRow, OutcomeRow, OutcomeSummaryRow, frame,
-    write_parquet,
+    BenchmarkRow, GapRow, HumanRow, ImageRow, JudgementRow, OutcomeRow, OutcomeSummaryRow, SeenRow,
+    frame, write_parquet,
 };
 use crate::world;
 
@@ -153,9 +156,14 @@ pub fn image_judge(args: &SuiteArgs, opened: &Opened) -> Result<SuiteJudge> {
 }
 
 /// What a run found, in the order of its images.
+#[derive(Default)]
 pub struct Found {
     pub outcomes: Vec<OutcomeRow>,
     pub atoms: Vec<JudgementRow>,
+    /// What was seen where.
+    pub seen: Vec<SeenRow>,
+    /// What a person says.
+    pub human: Vec<HumanRow>,
     /// Scores of a published benchmark, where its rule judged.
     pub scores: Vec<BenchmarkRow>,
 }
@@ -188,8 +196,16 @@ pub fn write_tables(folder: &RunFolder, found: &Found) -> Result<()> {
         let mut atoms = frame(found.atoms.iter().cloned())?;
         write_parquet::<JudgementRow>(&mut atoms, &table("judgement")?)?;
     }
+    if !found.seen.is_empty() {
+        let mut seen = frame(found.seen.iter().cloned())?;
+        write_parquet::<SeenRow>(&mut seen, &table("seen")?)?;
+    }
     let mut summary = frame(summarise(&found.outcomes)?)?;
     write_parquet::<OutcomeSummaryRow>(&mut summary, &table("outcome_summary")?)?;
+    if !found.human.is_empty() {
+        let mut human = frame(found.human.iter().cloned())?;
+        write_parquet::<HumanRow>(&mut human, &table("human")?)?;
+    }
     if !found.scores.is_empty() {
         let mut scores = frame(found.scores.iter().cloned())?;
         write_parquet::<BenchmarkRow>(&mut scores, &table("benchmark")?)?;
@@ -199,6 +215,34 @@ pub fn write_tables(folder: &RunFolder, found: &Found) -> Result<()> {
         write_parquet::<GapRow>(&mut frame(gaps)?, &table("gap")?)?;
     }
     Ok(())
+}
+
+/// Writes the report; `image` finds the image of an outcome.
+pub fn write_report(
+    folder: &RunFolder,
+    found: &Found,
+    (facts, rerun): (Vec<Fact>, Rerun),
+    image: &dyn Fn(&OutcomeRow) -> Option<RgbImage>,
+) -> Result<()> {
+    let summary = summarise(&found.outcomes)?;
+    let page = report(&FailuresInput {
+        outcomes: &found.outcomes,
+        summary: &summary,
+        atoms: &found.atoms,
+        seen: &found.seen,
+        human: &found.human,
+        image,
+        facts,
+        rerun,
+    })?;
+    folder.write("report.html", page.to_html()?.as_bytes())?;
+    folder.write("report.md", page.to_markdown()?.as_bytes())?;
+    Ok(())
+}
+
+/// The command that makes the run again from its spec.
+pub fn rerun(spec: &str) -> Rerun {
+    Rerun { command: "probe run spec.toml".to_owned(), spec: spec.to_owned() }
 }
 
 /// Prints what was asked for, and where the rest is.

@@ -4,11 +4,26 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::CompareError;
-use crate::table::{OutcomeRow, read_parquet, rows};
+use polars::prelude::*;
 
-/// Rows turned into structs at once: a struct takes several times the memory of its columns.
-const CHUNK_ROWS: usize = 1 << 16;
+use super::CompareError;
+use crate::table::{OutcomeRow, TableError, read_parquet_columns};
+
+/// Columns that a comparison needs.
+const COLUMNS: [&str; 12] = [
+    "suite",
+    "suite_version",
+    "suite_hash",
+    "item",
+    "category",
+    "prompt",
+    "seed",
+    "judge",
+    "judge_version",
+    "holds",
+    "reason",
+    "image",
+];
 
 /// One judged image. Texts that many rows share are held once.
 #[derive(Clone, Debug)]
@@ -38,46 +53,64 @@ pub struct Outcomes {
 impl Outcomes {
     /// Reads the table `outcome` of the run called `run`.
     pub(super) fn read(path: &Path, run: &str) -> Result<Self, CompareError> {
-        let frame = read_parquet::<OutcomeRow>(path)?;
+        let frame = read_parquet_columns::<OutcomeRow>(path, &COLUMNS)?;
         let mut all = Self { rows: Vec::new(), suites: BTreeSet::new(), judges: BTreeSet::new() };
-        let mut texts = Texts::default();
-        for from in (0..frame.height()).step_by(CHUNK_ROWS) {
-            let chunk = frame.slice(i64::try_from(from).unwrap_or(i64::MAX), CHUNK_ROWS);
-            for row in rows::<OutcomeRow>(&chunk)? {
-                all.add(row, &mut texts);
-            }
-        }
+        all.add(&frame).map_err(TableError::from)?;
         all.check_unique(run)?;
         Ok(all)
     }
 
-    fn add(&mut self, row: OutcomeRow, texts: &mut Texts) {
-        self.rows.push(Outcome {
-            suite: texts.shared(&row.suite),
-            item: texts.shared(&row.item),
-            category: texts.shared(&row.category),
-            prompt: texts.shared(&row.prompt),
-            seed: row.seed,
-            judge: texts.shared(&row.judge),
-            holds: row.holds,
-            reason: texts.shared(&row.reason),
-            image: row.image.map(String::into_boxed_str),
-        });
-        // Looked up before they are copied: there are few, and many rows.
-        let suite = (row.suite, row.suite_version, row.suite_hash);
-        if !self.suites.contains(&suite) {
-            self.suites.insert(suite);
+    /// Adds the rows of a table that has been checked, straight from its columns: a row struct
+    /// would take several times their memory.
+    fn add(&mut self, frame: &DataFrame) -> PolarsResult<()> {
+        let text = |name: &str| PolarsResult::Ok(frame.column(name)?.str()?.iter());
+        let (mut suite, mut suite_hash) = (text("suite")?, text("suite_hash")?);
+        let (mut judge, mut judge_version) = (text("judge")?, text("judge_version")?);
+        let (mut item, mut category) = (text("item")?, text("category")?);
+        let (mut prompt, mut reason) = (text("prompt")?, text("reason")?);
+        let mut image = text("image")?;
+        let mut suite_version = frame.column("suite_version")?.u32()?.iter();
+        let mut seed = frame.column("seed")?.u64()?.iter();
+        let mut holds = frame.column("holds")?.bool()?.iter();
+        let mut texts = Texts::default();
+        let (mut last_suite, mut last_judge) = (None, None);
+        self.rows.reserve_exact(frame.height());
+        for _ in 0..frame.height() {
+            // Checked: what may not be null is not.
+            let of_suite = (
+                known(suite.next()),
+                suite_version.next().flatten().unwrap_or_default(),
+                known(suite_hash.next()),
+            );
+            let of_judge = (known(judge.next()), known(judge_version.next()));
+            self.rows.push(Outcome {
+                suite: texts.shared(of_suite.0),
+                item: texts.shared(known(item.next())),
+                category: texts.shared(known(category.next())),
+                prompt: texts.shared(known(prompt.next())),
+                seed: seed.next().flatten().unwrap_or_default(),
+                judge: texts.shared(of_judge.0),
+                holds: holds.next().flatten(),
+                reason: texts.shared(known(reason.next())),
+                image: image.next().flatten().map(Box::from),
+            });
+            // There are few, and many rows.
+            if last_suite.replace(of_suite) != Some(of_suite) {
+                let (name, version, hash) = of_suite;
+                self.suites.insert((name.to_owned(), version, hash.to_owned()));
+            }
+            if last_judge.replace(of_judge) != Some(of_judge) {
+                self.judges.insert((of_judge.0.to_owned(), of_judge.1.to_owned()));
+            }
         }
-        let judge = (row.judge, row.judge_version);
-        if !self.judges.contains(&judge) {
-            self.judges.insert(judge);
-        }
+        Ok(())
     }
 
     fn check_unique(&self, run: &str) -> Result<(), CompareError> {
         let mut known = HashSet::with_capacity(self.rows.len());
-        let key =
-            |o: &Outcome| (Arc::clone(&o.suite), Arc::clone(&o.item), o.seed, Arc::clone(&o.judge));
+        // Texts are held once, so their places tell them apart.
+        let place = |text: &Arc<str>| Arc::as_ptr(text).cast::<u8>() as usize;
+        let key = |o: &Outcome| (place(&o.suite), place(&o.item), o.seed, place(&o.judge));
         match self.rows.iter().find(|outcome| !known.insert(key(outcome))) {
             None => Ok(()),
             Some(twice) => Err(CompareError::Twice {
@@ -119,6 +152,11 @@ impl Outcomes {
     pub(super) fn has_one_judge(&self) -> bool {
         self.judges.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len() == 1
     }
+}
+
+/// A text of a column that has no nulls.
+fn known<'a>(cell: Option<Option<&'a str>>) -> &'a str {
+    cell.flatten().unwrap_or_default()
 }
 
 /// Texts held once.

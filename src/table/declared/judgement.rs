@@ -34,6 +34,48 @@ table! {
 }
 
 table! {
+    /// One thing that the judge saw in an image, and where.
+    SeenRow, "seen", version 1;
+    /// Which image of the run, from 0.
+    sample: u32, "", ANY;
+    /// Which thing of the image, from the left, from 0.
+    number: u32, "", ANY;
+    /// What it is, such as `red striped ball`, or the letters of a word.
+    what: String, "", ANY;
+    /// What of the prompt it stands for; null where for nothing: it is extra.
+    stands_for: Option<String>, "", ANY;
+    /// Left side of the box around it, over the image's width.
+    left: f64, "share", UNIT;
+    /// Top of the box, over the image's height.
+    top: f64, "share", UNIT;
+    /// Right side of the box, over the image's width.
+    right: f64, "share", UNIT;
+    /// Bottom of the box, over the image's height.
+    bottom: f64, "share", UNIT;
+    /// How sure the judge is of all of it.
+    confidence: f64, "", UNIT;
+}
+
+table! {
+    /// What a person says of an image, beside what the judge said; the judge's word stays.
+    HumanRow, "human", version 1;
+    /// Name of the suite.
+    suite: String, "", ANY;
+    /// The prompt's id in the suite.
+    item: String, "", ANY;
+    /// Seed of the image.
+    seed: u64, "", ANY;
+    /// Who judged.
+    judge: String, "", ANY;
+    /// What the judge said; null when it could not tell.
+    judge_holds: Option<bool>, "", ANY;
+    /// What the person says.
+    human_holds: bool, "", ANY;
+    /// Why, in the person's words; may be empty.
+    note: String, "", ANY;
+}
+
+table! {
     /// How many images of a category have one sort of thing right.
     JudgementSummaryRow, "judgement_summary", version 1;
     /// Category of the prompts.
@@ -101,5 +143,11 @@ table! {
 }
 
 /// The tables of this file.
-pub(super) const TABLES: &[TableDeclaration] =
-    &[JudgementRow::TABLE, JudgementSummaryRow::TABLE, CalibrationRow::TABLE, ConfusionRow::TABLE];
+pub(super) const TABLES: &[TableDeclaration] = &[
+    JudgementRow::TABLE,
+    SeenRow::TABLE,
+    HumanRow::TABLE,
+    JudgementSummaryRow::TABLE,
+    CalibrationRow::TABLE,
+    ConfusionRow::TABLE,
+];

@@ -32,7 +32,9 @@ pub use history::{
     ChangePointRow, EmergenceOrderRow, EmergenceRow, EmergenceTimeRow, FalseAlarmRow, PlanRow,
     TrendRow,
 };
-pub use judgement::{CalibrationRow, ConfusionRow, JudgementRow, JudgementSummaryRow};
+pub use judgement::{
+    CalibrationRow, ConfusionRow, HumanRow, JudgementRow, JudgementSummaryRow, SeenRow,
+};
 pub use latent::{LatentBandRow, LatentImpulseRow, LatentSurvivalRow};
 pub use outcome::OutcomeRow;
 pub use recorded::{ChannelRow, DaamRow, MapOf, PooledRow, SelfAttentionRow};
