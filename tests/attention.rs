@@ -416,7 +416,8 @@ fn a_prompt_the_world_does_not_know_has_maps_but_no_scores() {
     let rows = score(&run, Detail::Full).unwrap();
     assert!(rows.is_empty());
     assert!(findings(&run, &rows).is_empty());
-    let page = report(&run, Measured { alignment: &rows, leakage: &[] }, Vec::new(), rerun()).unwrap();
+    let page =
+        report(&run, Measured { alignment: &rows, leakage: &[] }, Vec::new(), rerun()).unwrap();
     let html = page.to_html().unwrap();
     assert!(html.contains("shown but not scored"), "the report does not say why");
     assert!(html.contains("grandmother"));
@@ -431,7 +432,8 @@ fn a_hostile_prompt_is_only_text() {
         Array2::from_shape_fn((side, side), |(row, column)| (row * column) as f32)
     };
     let run = run(&prompt, tokens(&prompt, whole_words), &[ball_and_cube()], &mut map);
-    let page = report(&run, Measured { alignment: &[], leakage: &[] }, Vec::new(), rerun()).unwrap();
+    let page =
+        report(&run, Measured { alignment: &[], leakage: &[] }, Vec::new(), rerun()).unwrap();
     let html = page.to_html().unwrap();
     for attack in attacks {
         assert!(!html.contains(attack), "{attack} is in the page as it is");
@@ -444,7 +446,8 @@ fn a_hostile_prompt_is_only_text() {
 fn a_report_of_a_planted_effect_says_so() {
     let run = planted(3);
     let rows = score(&run, Detail::Full).unwrap();
-    let page = report(&run, Measured { alignment: &rows, leakage: &[] }, Vec::new(), rerun()).unwrap();
+    let page =
+        report(&run, Measured { alignment: &rows, leakage: &[] }, Vec::new(), rerun()).unwrap();
     let html = page.to_html().unwrap();
     let markdown = page.to_markdown().unwrap();
     for object in ["red ball", "blue cube"] {

@@ -292,6 +292,9 @@ fn csv_keeps_every_number_and_quotes_text() {
 fn csv_of_overlays_has_a_line_for_each_row_of_each_map() {
     let csv = grid().csv();
     assert_eq!(csv.lines().count(), 1 + 5 * 8, "a header, and eight rows of five maps");
-    assert!(csv.starts_with("label,note,row,values\r\nword 0,,0,NaN 0 0 0 0 0 0 0\r\n"), "{csv:.80}");
+    assert!(
+        csv.starts_with("label,note,row,values\r\nword 0,,0,NaN 0 0 0 0 0 0 0\r\n"),
+        "{csv:.80}"
+    );
     assert!(csv.contains("word 4,,7,0 7 14 21 28 35 42 49\r\n"));
 }

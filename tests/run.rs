@@ -20,7 +20,8 @@ fn manifest() -> Manifest {
     let mut manifest = Manifest::new("attention");
     manifest.set_prompts(vec!["red ball left of blue cube".to_owned()]);
     manifest.schemas.insert("attention".to_owned(), 1);
-    manifest.model = Some(ModelRecord { name: "shapes".to_owned(), parameters: None, weights: Vec::new() });
+    manifest.model =
+        Some(ModelRecord { name: "shapes".to_owned(), parameters: None, weights: Vec::new() });
     manifest.runtime = Some(RuntimeRecord {
         libtorch: "2.11.0".to_owned(),
         tch: "0.24.0".to_owned(),

@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_section_wins_over_the_top_and_the_command_line_over_both() {
-        let cli = applied("steps = 30\n[look]\nsteps = 40\nmaps = true\nedit = [\"a\", \"b\"]").unwrap();
+        let cli =
+            applied("steps = 30\n[look]\nsteps = 40\nmaps = true\nedit = [\"a\", \"b\"]").unwrap();
         assert_eq!(steps(&cli, &["probe", "draw"]), "30");
         assert_eq!(steps(&cli, &["probe", "look"]), "40");
         assert_eq!(steps(&cli, &["probe", "look", "--steps", "7"]), "7");
@@ -150,7 +151,9 @@ mod tests {
     #[test]
     fn unknown_names_are_refused_with_what_was_meant() {
         let says = |text: &str| format!("{:#}", applied(text).unwrap_err());
-        assert!(says("stepz = 3").contains("no command has an option `stepz`; did you mean `steps`?"));
+        assert!(
+            says("stepz = 3").contains("no command has an option `stepz`; did you mean `steps`?")
+        );
         assert!(says("[lok]\nsteps = 3").contains("no command `lok`; did you mean `look`?"));
         assert!(says("[look]\nmap = true").contains("no option `map`; did you mean `maps`?"));
         assert!(says("[draw]\nmaps = true").contains("probe draw has no option `maps`"));

@@ -340,7 +340,9 @@ impl SampleArgs {
         let mut words = vec!["probe".to_owned(), probe.to_owned()];
         let mut add =
             |flag: &str, value: String| words.extend([format!("--{flag}"), quoted(&value)]);
-        add("prompt", self.prompt.clone().unwrap_or_default());
+        if let Some(prompt) = &self.prompt {
+            add("prompt", prompt.clone());
+        }
         if !self.negative.is_empty() {
             add("negative", self.negative.clone());
         }

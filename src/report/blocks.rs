@@ -4,8 +4,8 @@ use maud::{Markup, PreEscaped, html};
 
 use super::html::{data_uri, download, inline, labelled_image, slug};
 use super::{
-    Block, Cell, Drawing, Estimate, Explorer, Finding, Metric, Picture, ReportError, Scale, Table, short,
-    strip,
+    Block, Cell, Drawing, Estimate, Explorer, Finding, Metric, Picture, ReportError, Scale, Table,
+    short, strip,
 };
 
 /// Renders the blocks of a section; its anchor begins the ids of elements in it.

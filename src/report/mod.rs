@@ -17,8 +17,8 @@ use serde::Serialize;
 
 use crate::figure::{self, Figure, FigureError, Svg};
 
-pub use index::{Index, IndexedRun, UnfinishedRun};
 pub use explorer::{Explorer, ExplorerFrame, ExplorerImage, ExplorerMap, StepLabel};
+pub use index::{Index, IndexedRun, UnfinishedRun};
 
 /// What can go wrong when a report is made.
 #[derive(Debug, thiserror::Error)]

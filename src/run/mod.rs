@@ -20,10 +20,10 @@ mod stored;
 pub use atomic::AtomicFile;
 pub use digest::{digest_bytes, digest_file, digest_prompts, hash8};
 pub use error::RunError;
+pub(crate) use folder::INCOMPLETE_PREFIX;
 pub use folder::RunFolder;
 pub use manifest::{
     FileRecord, Guidance, ImageRecord, MANIFEST_FILE, MANIFEST_VERSION, Manifest, ModelRecord,
     RuntimeRecord, SPEC_FILE, SamplingRecord, git_revision,
 };
-pub(crate) use folder::INCOMPLETE_PREFIX;
 pub use stored::{FileProblem, StoredRun, Unfinished, list_runs, unfinished_runs};

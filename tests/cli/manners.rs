@@ -43,7 +43,10 @@ fn defaults_of_a_project_hold_below_its_folder_and_the_command_line_wins() {
     assert_eq!(tiny["words"], shapes["words"]);
     assert_ne!(tiny["ids"], shapes["ids"], "the default model is another");
     fs::write(folder.path().join("probe.toml"), "modle = \"x\"").unwrap();
-    tokens(&[]).assert().code(2).stderr(contains("probe.toml").and(contains("did you mean `model`")));
+    tokens(&[])
+        .assert()
+        .code(2)
+        .stderr(contains("probe.toml").and(contains("did you mean `model`")));
     fs::write(folder.path().join("probe.toml"), "[tokens]\nformat = \"xml\"").unwrap();
     let says = contains("xml").and(contains("Defaults are those of")).and(contains("probe.toml"));
     tokens(&[]).assert().code(2).stderr(says);
@@ -71,10 +74,16 @@ fn every_command_has_a_manual_page() {
     let command = <denoscope::cli::Cli as clap::CommandFactory>::command();
     for name in command.get_subcommands().map(clap::Command::get_name) {
         let page = fs::read_to_string(man.join(format!("probe-{name}.1"))).unwrap();
-        assert!(page.contains(&format!(".TH probe-{name}")) && page.contains("Examples:"), "{name}");
+        assert!(
+            page.contains(&format!(".TH probe-{name}")) && page.contains("Examples:"),
+            "{name}"
+        );
     }
     assert!(fs::read_to_string(man.join("probe.1")).unwrap().contains(".SH SUBCOMMANDS"));
-    probe(&["completions", "man", "tokens"]).assert().success().stdout(contains(".TH probe-tokens"));
+    probe(&["completions", "man", "tokens"])
+        .assert()
+        .success()
+        .stdout(contains(".TH probe-tokens"));
     fails(&["completions", "man", "tokenz"], &["no command `tokenz`", "did you mean `tokens`"]);
     fails(&["completions", "bash", "tokens"], &["go with `man`"]);
 }

@@ -75,15 +75,24 @@ fn a_report_made_again_is_that_of_the_run() {
 #[test]
 fn a_run_without_a_report_of_its_own_gets_one_of_its_tables() {
     let folder = TempDir::new().unwrap();
-    let run = made(&folder, &["generate", "--model", TINY, "--prompt", "a <b>ball</b>", "--steps", "2"]);
+    let run =
+        made(&folder, &["generate", "--model", TINY, "--prompt", "a <b>ball</b>", "--steps", "2"]);
     let page = folder.path().join("page.html");
     probe(&["report"]).arg(&run).arg("--to").arg(&page).assert().success();
     let html = text(&page);
-    assert!(html.contains("Table images") && html.contains("&lt;b&gt;ball") && !html.contains("<b>ball"));
+    assert!(
+        html.contains("Table images")
+            && html.contains("&lt;b&gt;ball")
+            && !html.contains("<b>ball")
+    );
     assert!(html.contains("probe generate"), "it says how to run it again");
     let report = json(probe(&["report", "--format", "json"]).arg(&run));
     assert_eq!(report["title"], "What generate recorded");
-    probe(&["report", "--format", "md"]).arg(&run).assert().success().stdout(contains("# What generate"));
+    probe(&["report", "--format", "md"])
+        .arg(&run)
+        .assert()
+        .success()
+        .stdout(contains("# What generate"));
 }
 
 #[test]
@@ -142,7 +151,11 @@ fn what_is_not_a_whole_run_is_refused_with_a_remedy() {
     fails(&format!("runs/{name}"), &["version 99 of table images", "repeat the run"]);
 
     // A table that somebody renamed a column of.
-    let mut frame = read_parquet::<ImageRow>(&{ fs::write(&table, &kept).unwrap(); table.clone() }).unwrap();
+    let mut frame = read_parquet::<ImageRow>(&{
+        fs::write(&table, &kept).unwrap();
+        table.clone()
+    })
+    .unwrap();
     frame.rename("seed", "sead".into()).unwrap();
     ParquetWriter::new(fs::File::create(&table).unwrap()).finish(&mut frame).unwrap();
     fails(&format!("runs/{name}"), &["\"sead\"", "changed since the run", "run it again"]);
@@ -160,7 +173,9 @@ fn a_file_that_was_changed_is_named_on_the_page() {
     image::DynamicImage::from(other.to_rgb8()).fliph().save(&image).unwrap();
     probe(&["report"]).arg(&run).assert().success().stderr(contains("images/000.png"));
     let page = text(&run.join("report.html"));
-    assert!(page.contains("Some files are not what the run wrote") && page.contains("images/000.png"));
+    assert!(
+        page.contains("Some files are not what the run wrote") && page.contains("images/000.png")
+    );
 }
 
 /// A served folder; it ends with this value.
@@ -208,7 +223,10 @@ fn a_folder_of_runs_is_shown_to_this_machine_alone() {
     let get = |path: &str| served.get(path, &served.host);
 
     let list = get("/");
-    assert!(list.starts_with("HTTP/1.1 200") && list.contains(&format!("href=\"/{name}/\"")), "{list}");
+    assert!(
+        list.starts_with("HTTP/1.1 200") && list.contains(&format!("href=\"/{name}/\"")),
+        "{list}"
+    );
     assert!(!list.contains("Refresh:") && !list.contains("<script"));
     assert!(get(&format!("/{name}/")).contains("What generate recorded"));
     assert!(get(&format!("/{name}/manifest.json")).contains("500"), "not a listed file");
@@ -220,7 +238,8 @@ fn a_folder_of_runs_is_shown_to_this_machine_alone() {
     assert!(served.get("/", "evil.example").starts_with("HTTP/1.1 403"));
 
     // A run in progress: its folder is locked by the process that writes it.
-    let writing = denoscope::run::RunFolder::create(&runs, "generate", "kind = \"generate\"").unwrap();
+    let writing =
+        denoscope::run::RunFolder::create(&runs, "generate", "kind = \"generate\"").unwrap();
     let list = get("/");
     assert!(list.contains("Refresh: 3") && list.contains(writing.name()), "{list}");
     assert!(!get("/?still").contains("Refresh:"));

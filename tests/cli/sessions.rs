@@ -19,7 +19,9 @@ fn pages(folder: &Path) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         match path.is_dir() {
             true => found.extend(pages(&path)),
-            false => found.extend((path.extension().is_some_and(|kind| kind == "md")).then_some(path)),
+            false => {
+                found.extend((path.extension().is_some_and(|kind| kind == "md")).then_some(path))
+            }
         }
     }
     found
@@ -56,7 +58,9 @@ fn recorded_sessions_are_what_the_program_prints() {
     for page in pages {
         let text = fs::read_to_string(&page).unwrap();
         let mut now = text.clone();
-        for (_, rest) in text.match_indices(FENCE).map(|(at, fence)| text.split_at(at + fence.len() + 1)) {
+        for (_, rest) in
+            text.match_indices(FENCE).map(|(at, fence)| text.split_at(at + fence.len() + 1))
+        {
             let block = rest.split("```").next().unwrap();
             let prints = recorded(block);
             sessions += 1;

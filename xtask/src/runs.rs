@@ -46,7 +46,8 @@ pub fn only_run(runs: &Path) -> Result<PathBuf> {
 /// An empty folder at this place.
 pub fn emptied(folder: &Path) -> Result<()> {
     if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
 }

@@ -49,12 +49,11 @@ pub(super) fn frames(
         };
         let first = x0.narrow(0, 0, filmed.min(x0.size()[0]));
         let images = decoded(model, &first)?;
-        frames.extend(
-            images
-                .into_iter()
-                .enumerate()
-                .map(|(sample, image)| FilmFrame { sample, step, image }),
-        );
+        frames.extend(images.into_iter().enumerate().map(|(sample, image)| FilmFrame {
+            sample,
+            step,
+            image,
+        }));
     }
     frames.sort_by_key(|frame| (frame.sample, frame.step));
     Ok(frames)

@@ -19,9 +19,7 @@ use crate::model::tokenizer::Tokens;
 use crate::pipeline::{Generation, Request, generate};
 use crate::probe::attention::leakage;
 use crate::probe::attention::report::{self, Measured};
-use crate::probe::attention::{
-    AttentionRun, Detail, GivenRegion, JudgedImage, PromptToken, score,
-};
+use crate::probe::attention::{AttentionRun, Detail, GivenRegion, JudgedImage, PromptToken, score};
 use crate::report::Rerun;
 use crate::run::RunFolder;
 use crate::table::{AlignmentRow, frame, write_parquet};

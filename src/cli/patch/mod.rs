@@ -12,10 +12,10 @@ use super::run_model::{SampleArgs, facts, finish, manifest, quoted, warn_of_cut_
 use crate::figure::{Figure, WIDE, encode_png};
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::Request;
+use crate::probe::patch::stored::RESTORED_FILE;
 use crate::probe::patch::{
     CLEAN, IMAGE, ITSELF, LATENT, effects, findings, group_of, heat_map, report,
 };
-use crate::probe::patch::stored::RESTORED_FILE;
 use crate::report::Rerun;
 use crate::run::{RunFolder, digest_bytes};
 use crate::site::Glob;

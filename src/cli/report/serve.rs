@@ -27,9 +27,13 @@ const STILL: &str = "/?still";
 /// Serves until Ctrl-C.
 pub(super) fn run(folder: &Path, port: u16) -> Result<u8> {
     if !folder.is_dir() {
-        bail!("{}: there is no such folder of runs; name one that probe wrote to with --out", folder.display());
+        bail!(
+            "{}: there is no such folder of runs; name one that probe wrote to with --out",
+            folder.display()
+        );
     }
-    let server = Server::http(("127.0.0.1", port)).map_err(|error| in_words(error.as_ref(), port))?;
+    let server =
+        Server::http(("127.0.0.1", port)).map_err(|error| in_words(error.as_ref(), port))?;
     let port = server.server_addr().to_ip().map_or(port, |address| address.port());
     line(&format!("http://127.0.0.1:{port}/"))?;
     note(&format!("shows the runs in {} to this machine; Ctrl-C ends it", folder.display()));
@@ -52,7 +56,9 @@ fn in_words(error: &(dyn std::error::Error + Send + Sync + 'static), port: u16) 
         Some(io::ErrorKind::PermissionDenied) => {
             anyhow!("port {port} may not be used by this user; choose one above 1023 with --port N")
         }
-        _ => anyhow!("cannot listen on 127.0.0.1:{port}: {error}; choose another port with --port N"),
+        _ => {
+            anyhow!("cannot listen on 127.0.0.1:{port}: {error}; choose another port with --port N")
+        }
     }
 }
 
@@ -66,7 +72,12 @@ struct Page {
 
 impl Page {
     fn html(html: String) -> Self {
-        Self { code: 200, kind: "text/html; charset=utf-8", bytes: html.into_bytes(), renewed: false }
+        Self {
+            code: 200,
+            kind: "text/html; charset=utf-8",
+            bytes: html.into_bytes(),
+            renewed: false,
+        }
     }
 }
 
@@ -139,7 +150,11 @@ impl Shelf {
             "" => Ok(Page::html(self.report(name)?)),
             file => {
                 let path = StoredRun::open(&self.folder.join(name))?.file(file)?;
-                Ok(Page { kind: kind_of(file), bytes: fs::read(path)?, ..Page::html(String::new()) })
+                Ok(Page {
+                    kind: kind_of(file),
+                    bytes: fs::read(path)?,
+                    ..Page::html(String::new())
+                })
             }
         }
     }
@@ -158,7 +173,9 @@ impl Shelf {
     fn index(&self, still: bool) -> Result<Page> {
         let entry = |name: String| match StoredRun::open(&self.folder.join(&name)) {
             Ok(run) => indexed(&run, name),
-            Err(error) => IndexedRun { problem: Some(error.to_string()), name, ..IndexedRun::default() },
+            Err(error) => {
+                IndexedRun { problem: Some(error.to_string()), name, ..IndexedRun::default() }
+            }
         };
         let mut runs: Vec<IndexedRun> = list_runs(&self.folder)?.into_iter().map(entry).collect();
         runs.reverse();

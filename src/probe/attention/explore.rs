@@ -128,15 +128,13 @@ fn maps(
 }
 
 /// Single heads of each layer, all steps together: their mean.
-fn head_maps(
-    run: &AttentionRun,
-    sample: usize,
-) -> Result<Vec<ExplorerMap>, AttentionReportError> {
+fn head_maps(run: &AttentionRun, sample: usize) -> Result<Vec<ExplorerMap>, AttentionReportError> {
     let steps = run.record.steps.max(1) as f32;
     let mut maps = Vec::new();
     for (w, word) in run.words().iter().enumerate() {
         for (l, layer) in run.record.layers.iter().enumerate() {
-            for (head, tokens) in layer.per_head.index_axis(Axis(0), sample).outer_iter().enumerate()
+            for (head, tokens) in
+                layer.per_head.index_axis(Axis(0), sample).outer_iter().enumerate()
             {
                 let map = word_map(&tokens.to_owned(), &word.positions)? / steps;
                 maps.push(explorer_map([w, l + 1, head + 1, ALL], &map));

@@ -100,7 +100,8 @@ pub fn score_by_role(
     score: impl Fn(&str, Option<&str>) -> Option<Scored>,
 ) -> DotChart {
     let series = |name: &str, control: Option<&str>| {
-        let value = |role: &&str| score(role, control).map_or((f64::NAN, None), |s| (s.mean, s.interval));
+        let value =
+            |role: &&str| score(role, control).map_or((f64::NAN, None), |s| (s.mean, s.interval));
         let values = roles.iter().map(value).collect();
         DotSeries { name: name.to_owned(), values, control: control.is_some() }
     };

@@ -12,9 +12,7 @@ use crate::measure::record::{AttentionRecord, LayerMaps, MapNumbers};
 use crate::probe::stored::{StoredError, StoredReader, facts};
 use crate::report::{Report, Rerun};
 use crate::site::Branch;
-use crate::table::{
-    AlignmentRow, AttentionMapRow, AttentionRow, ImageRow, LeakageRow, TokenRow,
-};
+use crate::table::{AlignmentRow, AttentionMapRow, AttentionRow, ImageRow, LeakageRow, TokenRow};
 use crate::world;
 
 /// Role of words whose region was given, in the table `alignment`.

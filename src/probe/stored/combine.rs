@@ -97,9 +97,8 @@ fn explorer_of(report: &Report) -> Option<&Explorer> {
 
 /// Takes the explorer out of a report, and the section that held nothing else.
 fn take_explorer(report: &mut Report) -> Option<Explorer> {
-    let holds = |section: &Section| {
-        section.blocks.iter().any(|block| matches!(block, Block::Explorer(_)))
-    };
+    let holds =
+        |section: &Section| section.blocks.iter().any(|block| matches!(block, Block::Explorer(_)));
     let at = report.sections.iter().position(holds)?;
     report.sections.remove(at).blocks.into_iter().find_map(|block| match block {
         Block::Explorer(explorer) => Some(explorer),

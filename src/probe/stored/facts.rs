@@ -11,7 +11,8 @@ pub fn facts(manifest: &Manifest) -> Vec<Fact> {
     let mut facts = Vec::new();
     let mut add = |label: &str, value: String| facts.push(Fact { label: label.to_owned(), value });
     if let Some(model) = &manifest.model {
-        let parameters = model.parameters.map(|n| format!(" ({:.1} M parameters)", n as f64 / MILLION));
+        let parameters =
+            model.parameters.map(|n| format!(" ({:.1} M parameters)", n as f64 / MILLION));
         add("model", format!("{}{}", model.name, parameters.unwrap_or_default()));
     }
     if let Some(sampling) = &manifest.sampling {

@@ -61,7 +61,9 @@ fn images(stored: &StoredReader<'_>) -> Result<Section, StoredError> {
     let images = rows.iter().take(shown).map(image).collect::<Result<_, _>>()?;
     let section = Section::new("Images").with(Block::Images(images));
     Ok(match rows.len() {
-        all if all > shown => section.prose(format!("{shown} of {all} images; the folder has all.")),
+        all if all > shown => {
+            section.prose(format!("{shown} of {all} images; the folder has all."))
+        }
         _ => section,
     })
 }
@@ -80,14 +82,16 @@ fn figures(stored: &StoredReader<'_>) -> Result<Vec<Picture>, StoredError> {
 }
 
 fn table(preview: &Preview) -> Section {
-    let kept: Vec<usize> = (0..preview.columns.len()).filter(|&i| preview.columns[i] != RUN).collect();
+    let kept: Vec<usize> =
+        (0..preview.columns.len()).filter(|&i| preview.columns[i] != RUN).collect();
     let cell = |value: &Value| match value {
         Value::Text(text) => Cell::Text(text.clone()),
         Value::Number(number) => Cell::Number(*number),
         Value::Missing => Cell::Missing,
     };
     let unit = |name: &str| {
-        let unit = preview.declaration.and_then(|d| d.column(name)).map_or("", |column| column.unit);
+        let unit =
+            preview.declaration.and_then(|d| d.column(name)).map_or("", |column| column.unit);
         if unit.is_empty() { name.to_owned() } else { format!("{name} ({unit})") }
     };
     let rows = preview.first.iter().map(|row| kept.iter().map(|&i| cell(&row[i])).collect());

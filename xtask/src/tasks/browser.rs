@@ -54,16 +54,22 @@ const RUNS: &[(&str, &[&str])] = &[
     (
         "patch",
         &[
-            "patch", "--prompt", "red ball left of blue cube", "--exchange", "colours", "--count",
-            "2", "--steps", "4", "--windows", "2",
+            "patch",
+            "--prompt",
+            "red ball left of blue cube",
+            "--exchange",
+            "colours",
+            "--count",
+            "2",
+            "--steps",
+            "4",
+            "--windows",
+            "2",
         ],
     ),
     ("forward", &["forward"]),
     ("trace", &["trace", "--prompt", "a red ball", "--sites", "step.*", "--steps", "4"]),
-    (
-        "failures",
-        &["failures", "--category", "single", "--count", "4", "--steps", "4"],
-    ),
+    ("failures", &["failures", "--category", "single", "--count", "4", "--steps", "4"]),
 ];
 
 fn run(arguments: &[OsString]) -> Result<ExitCode> {
@@ -98,7 +104,9 @@ pub fn missing() -> Option<&'static str> {
         command.status().is_ok_and(|status| status.success())
     };
     if !runs("node") || !runs("npm") {
-        return Some("node and npm are not installed (20 or newer; Debian: apt install nodejs npm)");
+        return Some(
+            "node and npm are not installed (20 or newer; Debian: apt install nodejs npm)",
+        );
     }
     if chromium().is_none() {
         return Some("chromium is not installed (Debian: apt install chromium; or set CHROMIUM)");
@@ -159,7 +167,7 @@ fn make_pages(probe: &Probe<'_>, runs: &Path, pages: &Path) -> Result<()> {
 
 fn report<P: AsRef<Path>>(probe: &Probe<'_>, runs: &[P], page: &Path) -> Result<()> {
     let mut command = probe.command(&["report"]);
-    command.args(runs.iter().map(AsRef::as_ref)).arg("--to").arg(page);
+    command.args(runs.iter().map(|run| -> &Path { run.as_ref() })).arg("--to").arg(page);
     command.stdout(std::io::stderr());
     finish(&mut command, "probe report failed")
 }

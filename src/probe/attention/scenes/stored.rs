@@ -21,6 +21,7 @@ pub fn rebuild(stored: &StoredReader<'_>, rerun: Rerun) -> Result<Report, Stored
         }
     }
     let world = manifest.world_version.clone().unwrap_or_else(|| world::VERSION.to_string());
-    let facts = super::report::shown_facts(facts(manifest), manifest.prompts.len(), &timesteps, &world);
+    let facts =
+        super::report::shown_facts(facts(manifest), manifest.prompts.len(), &timesteps, &world);
     Ok(Scores { places, leakage }.report(facts, rerun)?)
 }
