@@ -5,8 +5,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use denoscope::figure::{Axis, Curve, CurveChart, CurvePoint, WIDE, encode_png};
 use denoscope::report::{
-    Block, Cell, Estimate, Explorer, ExplorerFrame, ExplorerImage, ExplorerMap, Finding,
-    LabelledImage, Metric, Picture, Report, ReportError, Rerun, Scale, Section, StepLabel, Table,
+    Block, Cell, Estimate, Explorer, ExplorerFrame, ExplorerImage, ExplorerMap, Finding, Index,
+    IndexedRun, LabelledImage, Metric, Picture, Report, ReportError, Rerun, Scale, Section,
+    StepLabel, Table, UnfinishedRun,
 };
 use image::{Rgb, RgbImage};
 use ndarray::Array2;
@@ -283,18 +284,7 @@ fn headings_pictures_and_controls_are_labelled() {
     let count = |tag: &str| tags.iter().filter(|t| *t == tag).count();
     assert_eq!(count("img"), count("img alt"));
     assert_eq!(count("h1"), 1);
-    let mut ids: Vec<&str> =
-        html.split(" id=\"").skip(1).filter_map(|p| p.split('"').next()).collect();
-    let all = ids.len();
-    ids.sort_unstable();
-    ids.dedup();
-    assert_eq!(ids.len(), all, "ids are unique");
-    for target in html.split(" for=\"").skip(1).filter_map(|p| p.split('"').next()) {
-        assert!(ids.binary_search(&target).is_ok(), "label for {target}");
-    }
-    for target in html.split("href=\"#").skip(1).filter_map(|p| p.split('"').next()) {
-        assert!(ids.binary_search(&target).is_ok(), "link to {target}");
-    }
+    assert_anchored(&html);
 }
 
 #[test]
@@ -396,4 +386,68 @@ proptest! {
             prop_assert_eq!(count(&html, tag), count(&plain, tag), "{}", tag);
         }
     }
+}
+
+/// Ids of a page are unique, and every link inside it and every label leads to one.
+#[track_caller]
+fn assert_anchored(html: &str) {
+    let mut ids: Vec<&str> =
+        html.split(" id=\"").skip(1).filter_map(|p| p.split('"').next()).collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "ids are unique");
+    for start in ["href=\"#", " for=\"", "aria-labelledby=\""] {
+        for target in html.split(start).skip(1).filter_map(|p| p.split('"').next()) {
+            assert!(ids.binary_search(&target).is_ok(), "{start}{target}");
+        }
+    }
+}
+
+#[test]
+fn reports_of_which_a_document_is_made_keep_all_they_have() {
+    let mut whole = Report::new("Two runs");
+    whole.notices.push("<b>bold</b> was `changed`".into());
+    whole.section(Section::new("Runs").prose("Both."));
+    // The same report twice: every heading and anchor meets its double.
+    whole.parts = vec![report("red ball"), report("red ball")];
+    let html = whole.to_html().expect("renders");
+    assert_anchored(&html);
+    let tags = tags_and_attributes(&html);
+    let count = |tag: &str| tags.iter().filter(|t| *t == tag).count();
+    assert_eq!((count("h1"), count("article")), (1, 2));
+    let one = report("red ball").to_html().expect("renders");
+    let of_one = tags_and_attributes(&one);
+    for tag in ["table", "canvas", "svg", "select"] {
+        assert_eq!(count(tag), 2 * of_one.iter().filter(|t| *t == tag).count(), "{tag}");
+    }
+    assert!(html.contains("&lt;b&gt;bold&lt;/b&gt; was <code>changed</code>"));
+    // Sections of a part are a level below its title.
+    assert_eq!(count("h3"), 2 * of_one.iter().filter(|t| *t == "h2").count());
+    let text = whole.to_markdown().expect("renders");
+    assert!(text.starts_with("# Two runs\n") && text.matches("\n## red ball\n").count() == 2);
+    assert_eq!(text.matches("\n### Run this again\n").count(), 2);
+}
+
+#[test]
+fn a_list_of_runs_links_to_each_and_says_what_is_wrong_with_others() {
+    let run = |name: &str, problem: Option<&str>| IndexedRun {
+        name: name.into(),
+        probe: "attention".into(),
+        prompt: HOSTILE[0].into(),
+        problem: problem.map(str::to_owned),
+        ..IndexedRun::default()
+    };
+    let index = Index {
+        folder: "runs".into(),
+        runs: vec![run("one", None), run("two", Some("its manifest was cut off"))],
+        unfinished: vec![UnfinishedRun { name: "three".into(), images: 7 }],
+        renewed_after: Some(3),
+    };
+    let html = index.to_html();
+    assert_anchored(&html);
+    assert!(html.contains("href=\"/one/\"") && !html.contains("href=\"/two/\""));
+    assert!(html.contains("its manifest was cut off") && html.contains("7 images so far"));
+    assert!(!html.contains("<script") && html.contains("&lt;script&gt;alert"));
+    assert!(Index::default().to_html().contains("No finished run is here yet"));
 }

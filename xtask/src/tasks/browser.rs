@@ -167,7 +167,7 @@ fn make_pages(probe: &Probe<'_>, runs: &Path, pages: &Path) -> Result<()> {
 
 fn report<P: AsRef<Path>>(probe: &Probe<'_>, runs: &[P], page: &Path) -> Result<()> {
     let mut command = probe.command(&["report"]);
-    command.args(runs.iter().map(AsRef::as_ref)).arg("--to").arg(page);
+    command.args(runs.iter().map(|run| -> &Path { run.as_ref() })).arg("--to").arg(page);
     command.stdout(std::io::stderr());
     finish(&mut command, "probe report failed")
 }
