@@ -19,6 +19,9 @@ const COMPONENTS: i64 = 3;
 const DIRECTIONS: i64 = 12;
 /// How often the map is applied to the directions.
 const ITERATIONS: usize = 6;
+/// libtorch's name for distances by their definition: by products of matrices a place would be
+/// 3e-4 away from itself.
+const WITHOUT_PRODUCTS: i64 = 2;
 /// Share of a map's size below which its variance is rounding.
 const ROUNDING: f64 = 1e-10;
 
@@ -124,7 +127,8 @@ fn reduced(q: &Tensor, k: &Tensor, places: &Tensor) -> Result<Reduced, tch::TchE
     let rows = (CHUNK / positions).clamp(1, positions);
     for start in (0..positions).step_by(rows as usize) {
         let count = rows.min(positions - start);
-        let apart = Tensor::f_cdist(&places.narrow(0, start, count), places, 2.0, None::<i64>)?;
+        let apart =
+            Tensor::f_cdist(&places.narrow(0, start, count), places, 2.0, WITHOUT_PRODUCTS)?;
         let apart = apart.reshape([-1]);
         let mut of_rows = mean.narrow(0, start, count);
         for head in 0..heads {
