@@ -1,10 +1,13 @@
 //! Findings, figures and the report of a patching run.
 
+use std::collections::BTreeSet;
+
 use image::RgbImage;
 use ndarray::Array2;
 
 use super::{ATOMS, CLEAN, CORRUPTED, Effect, IMAGE, ITSELF, LATENT, RANDOM_SITES, effects};
 use crate::figure::{ColorMap, FigureError, HeatMap, encode_png};
+use crate::judge;
 use crate::report::{
     Block, Cell, Estimate, Fact, Finding, LabelledImage, Picture, Report, Rerun, Scale, Section,
     Table,
@@ -143,8 +146,18 @@ pub fn report(
         .sections
         .push(Section::new("Findings").with(Block::Findings(findings(rows))).prose(FINDINGS_PROSE));
     let mut where_and_when = Section::new("Where and when");
-    for (measure, title, caption) in HEAT_MAPS {
+    let images = rows.iter().map(|row| row.sample).collect::<BTreeSet<_>>().len();
+    for (measure, title, text) in HEAT_MAPS {
         let map = heat_map(rows, measure, title);
+        let judged = if measure == ATOMS {
+            format!(", judge {} {}", judge::NAME, judge::VERSION)
+        } else {
+            String::new()
+        };
+        let caption = format!(
+            "{text} Mean over n = {images} images of this pair of prompts{judged}; intervals and \
+             controls are in the tables below."
+        );
         if !map.rows.is_empty() {
             where_and_when = where_and_when.picture(Picture::new(measure, caption, &map)?);
         }

@@ -163,8 +163,10 @@ impl Scores {
             &heads(&self.places),
         )));
         let mut leakage = Section::new("Leakage and binding").prose(LEAKAGE_PROSE);
+        let whole = self.places.iter().find(|row| of_all_words(row) && row.control.is_none());
+        let scenes = whole.map_or(0, |row| row.units);
         for (name, figure) in self.figures() {
-            let (section, caption) = match name {
+            let (section, text) = match name {
                 "sites-by-timestep" => (&mut carried, "AUROC of all words, mean over heads."),
                 "heads-by-timestep" => (&mut carried, "The same for each head."),
                 "score-by-timestep" => {
@@ -173,6 +175,7 @@ impl Scores {
                 "leakage" => (&mut leakage, "All sites and timesteps, mean over scenes."),
                 _ => (&mut leakage, "Ribbons: 95 % intervals over scenes."),
             };
+            let caption = format!("{text} n = {scenes} scenes with exact masks.");
             let picture = Picture::new(name, caption, figure.as_ref())?;
             section.blocks.push(Block::Picture(Box::new(picture)));
         }
