@@ -25,11 +25,12 @@ fn marios_precision_and_recall_are_of_multisets() {
     assert!(!image.equal && mario(&words("cat the"), &words("The CAT")).equal);
     let nothing = mario(&words("cat"), &[]);
     assert_eq!((nothing.precision, nothing.recall, nothing.equal), (0.0, 0.0, false));
-    // F is of the mean precision and the mean recall: P = 0.3, R = 0.5, F = 2·0.15/0.8 = 0.375;
-    // the mean of the images' own F would be (0.75 + 0) / 2 = 0.375 of another pair.
-    let scores = mario_scores(&[image, nothing]).unwrap();
+    // F is of the mean precision and the mean recall: P = (0.6 + 0.5) / 2, R = 1, F = 1.1 / 1.55.
+    // The mean of the images' own F would be (0.75 + 2/3) / 2 = 0.708, another number.
+    let more = mario(&words("cat"), &words("cat dog"));
+    let scores = mario_scores(&[image, more]).unwrap();
     assert_eq!(scores.map(|(name, _)| name), ["precision", "recall", "F", "accuracy"]);
-    for ((_, got), expected) in scores.iter().zip([0.3, 0.5, 0.375, 0.0]) {
+    for ((_, got), expected) in scores.iter().zip([0.55, 1.0, 1.1 / 1.55, 0.0]) {
         close(*got, expected);
     }
     assert_eq!(mario_scores(&[]), None);
