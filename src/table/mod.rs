@@ -12,6 +12,7 @@
 //! never NaN.
 
 mod build;
+mod cells;
 mod check;
 mod column;
 mod declare;
@@ -22,6 +23,7 @@ mod parquet;
 mod render;
 
 pub use build::{TableBuilder, frame, rows};
+pub use cells::{TextTable, flags, numbers, texts};
 pub use check::check;
 pub use column::{Cell, ColumnDeclaration, Kind, ValueRange};
 pub use declare::{Row, TableDeclaration};
