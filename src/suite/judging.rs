@@ -162,7 +162,7 @@ fn read(tesseract: &Tesseract, made: &Made<'_>) -> Judged {
         .ok()
         .map(|line| rules::mario(&rules::words(&asked), &rules::words(line)).equal);
     let reason = match (&line, holds) {
-        (Err(problem), _) => problem.clone(),
+        (Err(problem), _) => (*problem).clone(),
         (Ok(line), Some(false)) => format!("expected {asked:?}, read {line:?}"),
         _ => String::new(),
     };
