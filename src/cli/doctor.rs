@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use super::output::{FormatArgs, note};
 use crate::figure::{self, Axis, Curve, CurveChart, CurvePoint, Figure};
+use crate::suite::ocr::{REMEDY, Tesseract};
 use crate::table::{self, DoctorRow};
 
 const EXAMPLES: &str = "\
@@ -36,7 +37,7 @@ pub fn run(args: Args) -> Result<u8> {
     let mut findings = vec![Finding::there("denoscope", env!("CARGO_PKG_VERSION").to_owned())];
     findings.extend(torch::findings());
     findings.extend([processor(), threads(), font(), output_folder(&args.out), space(&args.out)]);
-    findings.push(terminal());
+    findings.extend([terminal(), reader_of_letters()]);
     let missing: Vec<&str> =
         findings.iter().filter(|f| f.status == Status::Missing).map(|f| f.check).collect();
     let code = if missing.is_empty() { 0 } else { SOMETHING_MISSING };
@@ -114,6 +115,14 @@ fn processor() -> Finding {
         return Finding::there(check, "products in hardware".into());
     }
     Finding::absent(check, "none in hardware", "use --dtype f32 (the default) on this processor")
+}
+
+fn reader_of_letters() -> Finding {
+    let check = "tesseract, for probe failures --judge ocr";
+    match Tesseract::find() {
+        Ok(found) => Finding::there(check, found.version()),
+        Err(error) => Finding::absent(check, error.problem, REMEDY),
+    }
 }
 
 fn threads() -> Finding {

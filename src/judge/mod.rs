@@ -31,6 +31,7 @@ pub mod imported;
 mod letters;
 mod look;
 mod matching;
+pub mod ocr;
 mod paint;
 mod regions;
 mod seen;

@@ -110,6 +110,9 @@ fn undecidable(item: &Item) -> Option<String> {
         Some(Expect::Numeracy(asked)) if asked.is_empty() || asked.iter().any(|a| a.count == 0) => {
             Some("numeracy asks for nothing; name objects with counts from 1".to_owned())
         }
+        Some(Expect::Text(text)) if text.trim().is_empty() => {
+            Some("its text is empty; say which letters the image must show".to_owned())
+        }
         Some(Expect::Words(words)) if words.trim().is_empty() => {
             Some("its expectation is empty; say in words what the image must show".to_owned())
         }

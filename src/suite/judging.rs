@@ -6,9 +6,10 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::external::{ExternalError, ExternalJudge, Question};
+use super::ocr::{self, Tesseract};
 use super::{Item, Job};
 use crate::judge::imported::Ruling;
-use crate::judge::{self};
+use crate::judge::{self, ocr as rules};
 use crate::probe::judgement::{JudgedImage, judgement_rows, seen_rows};
 use crate::probe::outcome::{SuiteImage, outcome_row};
 use crate::table::{JudgementRow, OutcomeRow, SeenRow};
@@ -19,6 +20,8 @@ use crate::world::{self, ParseError};
 pub enum SuiteJudge {
     /// The world's own, for prompts of its grammar.
     Exact,
+    /// Tesseract, for prompts that ask for letters.
+    Ocr(Tesseract),
     /// A program.
     External(Box<ExternalJudge>),
 }
@@ -84,6 +87,7 @@ impl SuiteJudge {
     pub fn name(&self) -> (String, String) {
         match self {
             SuiteJudge::Exact => (judge::NAME.to_owned(), judge::VERSION.to_string()),
+            SuiteJudge::Ocr(tesseract) => (ocr::NAME.to_owned(), tesseract.version()),
             SuiteJudge::External(program) => program.name(),
         }
     }
@@ -97,15 +101,20 @@ impl SuiteJudge {
         suite: &str,
         items: impl IntoIterator<Item = &'a Item>,
     ) -> Result<(), JudgingError> {
-        let SuiteJudge::Exact = self else { return Ok(()) };
-        let foreign: Vec<&Item> = items.into_iter().filter(|item| item.expect.is_some()).collect();
+        let foreign: Vec<&Item> = match self {
+            SuiteJudge::Exact => items.into_iter().filter(|item| item.expect.is_some()).collect(),
+            SuiteJudge::Ocr(_) => {
+                items.into_iter().filter(|item| ocr::asked(item).is_none()).collect()
+            }
+            SuiteJudge::External(_) => return Ok(()),
+        };
         let Some(first) = foreign.first() else { return Ok(()) };
         Err(JudgingError::Undecidable {
             suite: suite.to_owned(),
-            judge: judge::NAME.to_owned(),
+            judge: self.name().0,
             items: foreign.len(),
             first: first.id.clone(),
-            asks: first.expect.as_ref().map_or("", super::Expect::kind),
+            asks: first.expect.as_ref().map_or("no letters", super::Expect::kind),
             remedy: "give --images with --detections FILE and --rule, or a program with \
                      --judge-command",
         })
@@ -118,6 +127,9 @@ impl SuiteJudge {
     pub fn judge(&mut self, images: &[Made<'_>]) -> Result<Vec<Judged>, JudgingError> {
         match self {
             SuiteJudge::Exact => images.par_iter().map(exact).collect(),
+            SuiteJudge::Ocr(tesseract) => {
+                Ok(images.par_iter().map(|made| read(tesseract, made)).collect())
+            }
             SuiteJudge::External(program) => images.iter().map(|made| ask(program, made)).collect(),
         }
     }
@@ -136,6 +148,51 @@ fn exact(made: &Made<'_>) -> Result<Judged, JudgingError> {
     let outcome = OutcomeRow { difficulty: item.difficulty, twin: item.twin.clone(), ..outcome };
     let seen = seen_rows(made.sample, made.image.dimensions(), &verdict);
     Ok(Judged { outcome, atoms: judgement_rows(of, &verdict), seen })
+}
+
+/// Right where the words read are those asked for, by MARIO-Eval's accuracy; the score is
+/// AnyText's similarity. The raw transcript is the atom's `found`.
+fn read(tesseract: &Tesseract, made: &Made<'_>) -> Judged {
+    let Job { item, seed, .. } = made.job;
+    let asked = ocr::asked(item).unwrap_or_default();
+    let transcript = tesseract.read(made.image);
+    let line = transcript.as_ref().map(|text| ocr::one_line(text));
+    let holds = line
+        .as_ref()
+        .ok()
+        .map(|line| rules::mario(&rules::words(&asked), &rules::words(line)).equal);
+    let reason = match (&line, holds) {
+        (Err(problem), _) => (*problem).clone(),
+        (Ok(line), Some(false)) => format!("expected {asked:?}, read {line:?}"),
+        _ => String::new(),
+    };
+    let (judge, judge_version) = (ocr::NAME.to_owned(), tesseract.version());
+    let ruling = Ruling {
+        holds,
+        score: line
+            .as_ref()
+            .ok()
+            .map(|line| rules::anytext(&asked.to_lowercase(), &line.to_lowercase()).1),
+        asked: u32::from(holds.is_some()),
+        held: u32::from(holds == Some(true)),
+        reasons: (!reason.is_empty()).then(|| reason.clone()).into_iter().collect(),
+    };
+    let outcome = ruling_row(made.job, (&judge, &judge_version), &ruling, made.sha256);
+    let atom = JudgementRow {
+        sample: made.sample,
+        prompt: item.prompt.clone(),
+        seed,
+        category: item.category.clone(),
+        atom: ocr::KIND.to_owned(),
+        kind: ocr::KIND.to_owned(),
+        expected: asked,
+        found: transcript.ok(),
+        holds,
+        reason,
+        judge,
+        judge_version,
+    };
+    Judged { outcome, atoms: vec![atom], seen: Vec::new() }
 }
 
 fn suite_image<'a>(made: &Made<'a>) -> SuiteImage<'a> {

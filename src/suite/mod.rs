@@ -16,6 +16,7 @@ pub mod gap;
 pub mod import;
 pub mod imported;
 pub mod judging;
+pub mod ocr;
 pub mod store;
 
 pub use file::{SuiteError, built_in, built_in_names, open};
@@ -92,6 +93,8 @@ pub enum Expect {
     Spatial(compbench::Spatial),
     /// For T2I-CompBench's numeracy.
     Numeracy(Vec<compbench::Counted>),
+    /// The letters that the image shows, for a reader of letters.
+    Text(String),
     /// In words, for an external judge.
     Words(String),
 }
@@ -104,6 +107,7 @@ impl Expect {
             Expect::Visor(_) => "visor",
             Expect::Spatial(_) => "spatial",
             Expect::Numeracy(_) => "numeracy",
+            Expect::Text(_) => "text",
             Expect::Words(_) => "words",
         }
     }

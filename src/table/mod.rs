@@ -13,6 +13,7 @@
 //! never NaN.
 
 mod build;
+mod cells;
 mod check;
 mod column;
 mod declare;
@@ -25,6 +26,7 @@ mod render;
 mod stream;
 
 pub use build::{TableBuilder, frame, rows};
+pub use cells::{TextTable, flags, numbers, texts};
 pub use check::check;
 pub use column::{Cell, ColumnDeclaration, Kind, ValueRange};
 pub use declare::{Row, TableDeclaration};

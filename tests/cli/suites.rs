@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use denoscope::table::{JudgementRow, OutcomeRow, read_parquet, rows};
+use denoscope::table::{JudgementRow, OutcomeRow, SeenRow, read_parquet, rows};
 use image::{Rgb, RgbImage};
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -206,6 +206,60 @@ fn images_of_any_generator_are_judged() {
     let partial = [&JUDGE[..], &["--partial", "--format", "json"]].concat();
     let rows = json(&mut probe_in(&folder, &partial));
     assert!(rows.as_array().unwrap().iter().all(|row| row["suite"] == "mini (partial)"));
+}
+
+#[test]
+fn a_report_shows_what_failed_and_a_person_is_heard_beside_the_judge() {
+    let folder = folder();
+    pictures(&folder);
+    probe_in(&folder, &JUDGE).assert().success();
+    let run = run_folder(&folder);
+    let html = fs::read_to_string(run.join("report.html")).unwrap();
+    // The three grey images fail; nothing is in them to draw a box around.
+    assert_eq!(html.matches("data:image/png").count(), 3);
+    assert!(html.contains("Failed images") && html.contains("The worst prompts"));
+
+    let seen: Vec<SeenRow> =
+        rows(&read_parquet::<SeenRow>(&run.join("tables/seen.parquet")).unwrap()).unwrap();
+    // One ball, one cube and two balls, twice each.
+    assert_eq!(seen.len(), 8);
+    let scene = |prompt: &str| {
+        denoscope::world::compose(&denoscope::world::parse(prompt).unwrap(), 0).unwrap()
+    };
+    let mask = denoscope::world::masks(&scene("a red ball"), 64).remove(0);
+    let (mut left, mut right) = (64, 0);
+    for ((_, x), _) in mask.indexed_iter().filter(|(_, on)| **on) {
+        (left, right) = (left.min(x), right.max(x + 1));
+    }
+    let ball = seen.iter().find(|row| row.sample == 0).unwrap();
+    assert!(ball.what.starts_with("red ") && ball.what.ends_with("ball"), "{}", ball.what);
+    assert!(ball.stands_for.is_some(), "{ball:?}");
+    // A pixel and a half either way.
+    let near = |share: f64, pixel: usize| (share * 64.0 - pixel as f64).abs() <= 1.5;
+    assert!(near(ball.left, left) && near(ball.right, right), "{ball:?} {left} {right}");
+
+    let review = |text: &str| {
+        fs::write(folder.path().join("mine.csv"), text).unwrap();
+        let run = run.display().to_string();
+        let words = ["failures", "review", &run, "--overrides", "mine.csv", "--out", "reviewed"];
+        probe_in(&folder, &[&words[..], &["--format", "json"]].concat())
+    };
+    let human = json(&mut review("item,seed,holds,note\na,2,true,it is there\nb,0,yes,\n"));
+    assert_eq!(human[0]["judge_holds"], false);
+    assert_eq!(human[0]["human_holds"], true);
+    assert_eq!(human[1]["judge_holds"], true);
+    let made = fs::read_dir(folder.path().join("reviewed")).unwrap().next().unwrap().unwrap();
+    assert_eq!(outcomes(&made.path()), outcomes(&run), "the judge's word stays");
+    let html = fs::read_to_string(made.path().join("report.html")).unwrap();
+    assert!(html.contains("disagrees with the judge on 1"), "no disagreement told");
+    for (text, says) in [
+        ("item,seed\na,2\n", "no column \"holds\""),
+        ("item,seed,holds\na,9,true\n", "no image of this run"),
+        ("item,seed,holds\na,2,perhaps\n", "holds is \"perhaps\""),
+        ("item,seed,holds\na,2,true\na,2,false\n", "there twice"),
+    ] {
+        review(text).assert().code(2).stderr(contains(says));
+    }
 }
 
 fn png(width: u32, height: u32) -> Vec<u8> {

@@ -1,12 +1,13 @@
 //! Runs that were stopped: resumed exactly, or refused clearly.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use denoscope::model::parameters::Parameters;
 use denoscope::sampler::Prediction;
 use denoscope::train::vae::{VaeLoss, VaeObjective};
-use denoscope::train::{Objective, TrainError, TrainingPlan, train};
+use denoscope::train::{Objective, TrainError, TrainingPlan};
 use denoscope::world::Mix;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;

@@ -48,13 +48,14 @@ pub fn run(args: &Args) -> Result<u8> {
     suite_args::describe(&mut manifest, &judge.name());
     manifest.model = Some(record);
     manifest.training = args.training();
-    let found = Found {
+    let mut found = Found {
         outcomes: jobs.iter().filter_map(|job| store.done().get(&job.key()).cloned()).collect(),
         atoms: store.atoms()?,
         seen: store.seen()?,
         human: Vec::new(),
         scores: Vec::new(),
     };
+    found.scores = suite_args::readings(&opened, &args.suite, &found);
     let spec = toml::to_string_pretty(&spec)?;
     let folder = RunFolder::create(&args.output.out, "failures", &spec)?;
     suite_args::write_tables(&folder, &found)?;

@@ -57,7 +57,9 @@ pub fn run(args: &Args) -> Result<u8> {
                 files.contains_key(&key(suite, item, seed))
             })?;
             let mut judge = suite_args::image_judge(&args.suite, &opened)?;
-            (by_looking(&opened.jobs(), files, &mut judge)?, judge.name())
+            let mut found = by_looking(&opened.jobs(), files, &mut judge)?;
+            found.scores = suite_args::readings(&opened, &args.suite, &found);
+            (found, judge.name())
         }
     };
     let spec = toml::to_string_pretty(&suite_args::spec(args))?;

@@ -18,6 +18,7 @@ use crate::run::{Manifest, RunFolder};
 use crate::suite::external::ExternalJudge;
 use crate::suite::gap::{gaps, summarise};
 use crate::suite::judging::SuiteJudge;
+use crate::suite::ocr::{self, Tesseract};
 use crate::suite::{Job, Suite, open};
 use crate::table::{
     BenchmarkRow, GapRow, HumanRow, ImageRow, JudgementRow, OutcomeRow, OutcomeSummaryRow, SeenRow,
@@ -48,6 +49,9 @@ pub struct SuiteArgs {
     /// Published rule that decides by the detections
     #[arg(long, value_name = "RULE", value_parser = rule_parser(), requires = "detections")]
     pub rule: Option<PublishedRule>,
+    /// Who looks at the images
+    #[arg(long, value_enum, default_value_t = Judge::Exact, requires = "suites", conflicts_with_all = ["detections", "judge_command"])]
+    pub judge: Judge,
     /// Let this program judge, by JSON lines (docs/guide/how-to/external-judges.md)
     #[arg(long, value_name = "COMMAND", requires = "suites")]
     pub judge_command: Option<String>,
@@ -61,6 +65,15 @@ pub struct SuiteArgs {
     /// What is printed
     #[arg(long, value_enum, default_value_t = Printed::Summary, requires = "suites")]
     pub print: Printed,
+}
+
+/// Who looks at images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Judge {
+    /// The world's own judge, for prompts of its grammar
+    Exact,
+    /// Tesseract, for prompts that ask for letters; `probe doctor` says whether it is there
+    Ocr,
 }
 
 /// Images that are kept.
@@ -143,6 +156,7 @@ impl Opened {
 /// The judge that looks at images, after making sure that it can decide every item.
 pub fn image_judge(args: &SuiteArgs, opened: &Opened) -> Result<SuiteJudge> {
     let judge = match &args.judge_command {
+        None if args.judge == Judge::Ocr => SuiteJudge::Ocr(Tesseract::find()?),
         None => SuiteJudge::Exact,
         Some(command) => {
             let timeout = Duration::from_secs(args.judge_timeout);
@@ -166,6 +180,21 @@ pub struct Found {
     pub human: Vec<HumanRow>,
     /// Scores of a published benchmark, where its rule judged.
     pub scores: Vec<BenchmarkRow>,
+}
+
+/// The scores of readings of letters, suite by suite.
+pub fn readings(opened: &Opened, args: &SuiteArgs, found: &Found) -> Vec<BenchmarkRow> {
+    if args.judge != Judge::Ocr {
+        return Vec::new();
+    }
+    let of_suite = |identity: &SuiteIdentity| {
+        let atoms = found.atoms.iter().filter(|atom| {
+            let outcome = found.outcomes.get(atom.sample as usize);
+            outcome.is_some_and(|outcome| outcome.suite == identity.name)
+        });
+        ocr::scores(&identity.name, &atoms.cloned().collect::<Vec<_>>())
+    };
+    opened.each().flat_map(|(_, identity)| of_suite(identity)).collect()
 }
 
 /// What the manifest of every suite's run says.
@@ -282,6 +311,9 @@ pub fn spec(args: &Args) -> toml::Table {
     }
     if let Some(command) = &suite.judge_command {
         put("judge_command", command.clone().into());
+    }
+    if suite.judge == Judge::Ocr {
+        put("judge", "ocr".into());
     }
     if suite.partial {
         put("partial", true.into());

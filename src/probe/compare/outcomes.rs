@@ -4,10 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use polars::prelude::*;
-
 use super::CompareError;
-use crate::table::{OutcomeRow, TableError, read_parquet_columns};
+use crate::table::{OutcomeRow, flags, numbers, read_parquet_columns, texts};
 
 /// Columns that a comparison needs.
 const COLUMNS: [&str; 12] = [
@@ -45,7 +43,7 @@ pub(in crate::probe) struct Outcome {
 pub struct Outcomes {
     pub(in crate::probe) rows: Vec<Outcome>,
     /// Name, version and digest of each suite.
-    suites: BTreeSet<(String, u32, String)>,
+    suites: BTreeSet<(String, u64, String)>,
     /// Name and version of each judge.
     judges: BTreeSet<(String, String)>,
 }
@@ -53,57 +51,48 @@ pub struct Outcomes {
 impl Outcomes {
     /// Reads the table `outcome` of the run called `run`.
     pub(super) fn read(path: &Path, run: &str) -> Result<Self, CompareError> {
+        // Straight from the columns: a row struct would take several times their memory.
         let frame = read_parquet_columns::<OutcomeRow>(path, &COLUMNS)?;
-        let mut all = Self { rows: Vec::new(), suites: BTreeSet::new(), judges: BTreeSet::new() };
-        all.add(&frame).map_err(TableError::from)?;
-        all.check_unique(run)?;
-        Ok(all)
-    }
-
-    /// Adds the rows of a table that has been checked, straight from its columns: a row struct
-    /// would take several times their memory.
-    fn add(&mut self, frame: &DataFrame) -> PolarsResult<()> {
-        let text = |name: &str| PolarsResult::Ok(frame.column(name)?.str()?.iter());
+        let text = |name: &str| texts(&frame, name);
         let (mut suite, mut suite_hash) = (text("suite")?, text("suite_hash")?);
         let (mut judge, mut judge_version) = (text("judge")?, text("judge_version")?);
         let (mut item, mut category) = (text("item")?, text("category")?);
         let (mut prompt, mut reason) = (text("prompt")?, text("reason")?);
         let mut image = text("image")?;
-        let mut suite_version = frame.column("suite_version")?.u32()?.iter();
-        let mut seed = frame.column("seed")?.u64()?.iter();
-        let mut holds = frame.column("holds")?.bool()?.iter();
-        let mut texts = Texts::default();
+        let mut suite_version = numbers(&frame, "suite_version")?;
+        let mut seed = numbers(&frame, "seed")?;
+        let mut holds = flags(&frame, "holds")?;
+        let mut all = Self { rows: Vec::new(), suites: BTreeSet::new(), judges: BTreeSet::new() };
+        let mut shared = Texts::default();
         let (mut last_suite, mut last_judge) = (None, None);
-        self.rows.reserve_exact(frame.height());
+        all.rows.reserve_exact(frame.height());
         for _ in 0..frame.height() {
             // Checked: what may not be null is not.
-            let of_suite = (
-                known(suite.next()),
-                suite_version.next().flatten().unwrap_or_default(),
-                known(suite_hash.next()),
-            );
+            let version = suite_version.next().flatten().unwrap_or_default();
+            let of_suite = (known(suite.next()), version, known(suite_hash.next()));
             let of_judge = (known(judge.next()), known(judge_version.next()));
-            self.rows.push(Outcome {
-                suite: texts.shared(of_suite.0),
-                item: texts.shared(known(item.next())),
-                category: texts.shared(known(category.next())),
-                prompt: texts.shared(known(prompt.next())),
+            all.rows.push(Outcome {
+                suite: shared.of(of_suite.0),
+                item: shared.of(known(item.next())),
+                category: shared.of(known(category.next())),
+                prompt: shared.of(known(prompt.next())),
                 seed: seed.next().flatten().unwrap_or_default(),
-                judge: texts.shared(of_judge.0),
+                judge: shared.of(of_judge.0),
                 holds: holds.next().flatten(),
-                reason: texts.shared(known(reason.next())),
+                reason: shared.of(known(reason.next())),
                 image: image.next().flatten().map(Box::from),
             });
             // There are few, and many rows.
             if last_suite.replace(of_suite) != Some(of_suite) {
                 let (name, version, hash) = of_suite;
-                self.suites.insert((name.to_owned(), version, hash.to_owned()));
+                all.suites.insert((name.to_owned(), version, hash.to_owned()));
             }
             if last_judge.replace(of_judge) != Some(of_judge) {
-                self.judges.insert((of_judge.0.to_owned(), of_judge.1.to_owned()));
+                all.judges.insert((of_judge.0.to_owned(), of_judge.1.to_owned()));
             }
         }
-        Ok(())
+        all.check_unique(run)?;
+        Ok(all)
     }
 
     fn check_unique(&self, run: &str) -> Result<(), CompareError> {
@@ -125,7 +114,7 @@ impl Outcomes {
     /// The suites in words: name, version, first digits of the digest.
     pub fn suites(&self) -> String {
         const DIGITS: usize = 8;
-        let text = |(name, version, hash): &(String, u32, String)| {
+        let text = |(name, version, hash): &(String, u64, String)| {
             let digits: String = hash.chars().take(DIGITS).collect();
             format!("{name} version {version} ({digits})")
         };
@@ -164,7 +153,7 @@ fn known<'a>(cell: Option<Option<&'a str>>) -> &'a str {
 struct Texts(HashSet<Arc<str>>);
 
 impl Texts {
-    fn shared(&mut self, text: &str) -> Arc<str> {
+    fn of(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.0.get(text) {
             return Arc::clone(known);
         }

@@ -1,6 +1,6 @@
 //! Tables of suites and of what came of them.
 
-use super::{ANY, COSINE as DIFFERENCE, FROM_ONE, UNIT};
+use super::{ANY, COSINE as DIFFERENCE, FROM_ONE, NOT_NEGATIVE, UNIT};
 use crate::table::declare::table;
 use crate::table::{Row, TableDeclaration};
 
@@ -85,12 +85,13 @@ table! {
     /// Whose rule, and that its detections were imported.
     judge: String, "", ANY;
     /// The score's name: of GenEval each tag, `overall`, `correct images`, `correct prompts`; of
-    /// VISOR `OA`, `VISOR uncond`, `VISOR cond`, `VISOR_1` …; of T2I-CompBench `mean score`.
+    /// VISOR `OA`, `VISOR uncond`, `VISOR cond`, `VISOR_1` …; of T2I-CompBench `mean score`; of
+    /// readings of letters `NED`, `CER`, `WER` and others, each as its authors define it.
     metric: String, "", ANY;
     /// Images it is over.
     images: u32, "image", ANY;
-    /// Its value; null where nothing defines it.
-    value: Option<f64>, "share", UNIT;
+    /// Its value; null where nothing defines it. Error rates may exceed 1.
+    value: Option<f64>, "share", NOT_NEGATIVE;
 }
 
 /// The tables of this file.

@@ -24,8 +24,13 @@ const BASELINE: &str = "shapes";
 const RUNS: &str = "runs/gate";
 
 fn run(arguments: &[OsString]) -> Result<ExitCode> {
-    let workspace = Workspace::locate()?;
-    let program = probe::build(&workspace)?;
+    Ok(ExitCode::from(compare(&Workspace::locate()?, arguments)?))
+}
+
+/// Runs the suite of the baseline and compares; returns the exit code of the comparison: 0 where
+/// nothing got worse.
+pub fn compare(workspace: &Workspace, arguments: &[OsString]) -> Result<u8> {
+    let program = probe::build(workspace)?;
     let (updates, arguments): (Vec<&OsString>, Vec<&OsString>) =
         arguments.iter().partition(|argument| *argument == "--update");
     let runs = workspace.root().join(RUNS);
@@ -52,5 +57,5 @@ fn run(arguments: &[OsString]) -> Result<ExitCode> {
         [vec!["compare".as_ref(), made.as_path()], save.to_vec()].concat()
     };
     let code = call(&words, &arguments)?.code().and_then(|code| u8::try_from(code).ok());
-    Ok(ExitCode::from(code.unwrap_or(2)))
+    Ok(code.unwrap_or(2))
 }

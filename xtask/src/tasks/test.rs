@@ -16,7 +16,8 @@ use crate::workspace::Workspace;
 pub const TASK: Task = Task {
     name: "test",
     arguments: "[STEP…] [--libtorch python|wheels]",
-    about: "Run every check, or the named ones: fmt, clippy, docs, torchless, tests, doctests, browser, deny",
+    about: "Run every check, or the named ones: fmt, clippy, docs, torchless, tests, doctests, gate, \
+            browser, deny",
     run,
 };
 
@@ -34,6 +35,7 @@ const STEPS: &[Step] = &[
     Step { name: "torchless", run: torchless },
     Step { name: "tests", run: tests },
     Step { name: "doctests", run: doctests },
+    Step { name: "gate", run: gate },
     Step { name: "browser", run: browser },
     Step { name: "deny", run: deny },
 ];
@@ -189,6 +191,12 @@ fn browser(_: &Bench) -> Result<Outcome> {
             }
         },
     }
+}
+
+/// The built-in model against its baseline: has a change of sampler, guidance or denoiser made it
+/// worse?
+fn gate(bench: &Bench) -> Result<Outcome> {
+    Ok(outcome(super::gate::compare(&bench.workspace, &[])? == 0))
 }
 
 /// Licences and sources of the dependencies. Known weaknesses are left out: they come up
