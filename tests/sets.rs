@@ -109,7 +109,7 @@ fn a_moved_set_is_as_far_as_it_was_moved_and_a_copy_is_nowhere_else() {
 #[test]
 fn the_kernel_distance_of_one_distribution_is_zero_on_average() {
     let of = |shift: f32| -> Vec<f64> {
-        let pair = |seed| (normal(30, 4, 2 * seed), normal(30, 4, 2 * seed + 1) + shift);
+        let pair = |seed: u64| (normal(30, 4, 2 * seed), normal(30, 4, 2 * seed + 1) + shift);
         let pairs = (0..60).map(pair);
         pairs.map(|(a, b)| kernel_distance(a.view(), b.view()).unwrap()).collect()
     };

@@ -6,14 +6,14 @@ use std::path::Path;
 use denoscope::model::checkpoint::Placement;
 use denoscope::model::checkpoint::{ModelFiles, read_tokenizer};
 use denoscope::model::clip_folder::ClipModel;
-use denoscope::table::{GuidanceImageRow, GuidanceRow, read_parquet, rows};
+use denoscope::table::{GuidanceImageRow, GuidanceRow};
 use denoscope::train::clip::{ClipObjective, shapes_text_config, shapes_vision_config};
 use denoscope::train::{Objective, TrainingPlan};
 use denoscope::world::Mix;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{TINY, fails, files, json, probe_in, run_folder};
+use super::{TINY, fails, files, json, probe_in, run_folder, table};
 
 const SWEEP: [&str; 12] = [
     "guidance",
@@ -101,8 +101,7 @@ fn every_scale_has_the_same_prompts_and_seeds() {
     assert!(of(&found, "right", None).iter().all(|row| row["value"].as_f64() == Some(0.0)));
 
     let run = run_folder(&folder);
-    let table = |name: &str| read_parquet(&run.join(format!("tables/{name}.parquet"))).unwrap();
-    let images: Vec<GuidanceImageRow> = rows(&table("guidance_image")).unwrap();
+    let images: Vec<GuidanceImageRow> = table(&run);
     let asked = |scale: Option<f64>| -> Vec<(String, u64)> {
         let own = images.iter().filter(|row| row.scale == scale);
         own.map(|row| (row.prompt.clone(), row.seed)).collect()
@@ -111,7 +110,7 @@ fn every_scale_has_the_same_prompts_and_seeds() {
     assert_eq!(asked(Some(1.0)), asked(Some(6.0)));
     assert!(images.iter().all(|row| row.scale.is_some() || row.control.is_some()));
     // Scale 1 has one branch, so no term: two scales × 8 images × 2 steps.
-    let parts: Vec<GuidanceRow> = rows(&table("guidance")).unwrap();
+    let parts: Vec<GuidanceRow> = table(&run);
     assert_eq!(parts.len(), 2 * 8 * 2);
     assert!(parts.iter().all(|part| (8..24).contains(&part.sample)));
 
