@@ -82,10 +82,11 @@ fn shown(scale: Option<f64>, right: usize, features: Array2<f32>) -> Shown {
 
 fn reference() -> Shown {
     let count = 8;
-    let mut shown = Shown::default();
-    shown.features = Some(features(count, SPREAD, 0.0, 77));
-    shown.prompts = (0..CAPTIONS.len() * count).map(|i| i / count).collect();
-    shown
+    Shown {
+        rows: Vec::new(),
+        prompts: (0..CAPTIONS.len() * count).map(|i| i / count).collect(),
+        features: Some(features(count, SPREAD, 0.0, 77)),
+    }
 }
 
 fn sweep(scales: Vec<(f64, Shown)>) -> Sweep {

@@ -13,7 +13,7 @@ use denoscope::world::Mix;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{TINY, fails, files, json, probe_in, run_folder, stored};
+use super::{TINY, fails, files, json, probe_in, run_folder, table};
 
 const SWEEP: [&str; 12] = [
     "guidance",
@@ -102,7 +102,7 @@ fn every_scale_has_the_same_prompts_and_seeds() {
     assert!(of(&found, "right", None).iter().all(|row| row["value"].as_f64() == Some(0.0)));
 
     let run = run_folder(&folder);
-    let images: Vec<GuidanceImageRow> = stored(&run);
+    let images: Vec<GuidanceImageRow> = table(&run);
     let asked = |scale: Option<f64>| -> Vec<(String, u64)> {
         let own = images.iter().filter(|row| row.scale == scale);
         own.map(|row| (row.prompt.clone(), row.seed)).collect()
@@ -111,7 +111,7 @@ fn every_scale_has_the_same_prompts_and_seeds() {
     assert_eq!(asked(Some(1.0)), asked(Some(6.0)));
     assert!(images.iter().all(|row| row.scale.is_some() || row.control.is_some()));
     // Scale 1 has one branch, so no term: two scales × 8 images × 2 steps.
-    let parts: Vec<GuidanceRow> = stored(&run);
+    let parts: Vec<GuidanceRow> = table(&run);
     assert_eq!(parts.len(), 2 * 8 * 2);
     assert!(parts.iter().all(|part| (8..24).contains(&part.sample)));
 

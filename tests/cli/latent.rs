@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use denoscope::table::{LatentBandRow, LatentImpulseRow, read_parquet, rows};
+use denoscope::table::{LatentBandRow, LatentImpulseRow};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{TINY, fails, files, json, probe_in, run_folder, stored};
+use super::{TINY, fails, files, json, probe_in, run_folder, table};
 
 const RUN: [&str; 14] = [
     "latent",
@@ -45,12 +45,12 @@ fn scenes_come_back_as_the_weights_let_them() {
     assert_eq!(found(&survival, "none", "everything", Some("untrained")), [0.0]);
 
     let run = run_folder(&folder);
-    let bands: Vec<LatentBandRow> = stored(&run);
+    let bands: Vec<LatentBandRow> = table(&run);
     // 32 pixels: the mean, 1, 2, 3–4, 5–8, 9–16.
     let own = bands.iter().filter(|row| row.change == "none" && row.control.is_none());
     assert_eq!(own.map(|row| row.to_frequency).collect::<Vec<_>>(), [0, 1, 2, 4, 8, 16]);
     assert!(bands.iter().any(|row| row.control.as_deref() == Some("other-image")));
-    let impulses: Vec<LatentImpulseRow> = stored(&run);
+    let impulses: Vec<LatentImpulseRow> = table(&run);
     let radii = |name: &str| -> Vec<f64> {
         impulses.iter().filter(|row| row.measure == name).map(|row| row.value).collect()
     };
@@ -72,9 +72,7 @@ fn scenes_come_back_as_the_weights_let_them() {
     // The spec asks the same question, and the same numbers come out.
     let again = TempDir::new().unwrap();
     probe_in(&again, &["run", run.join("spec.toml").to_str().unwrap()]).assert().success();
-    let path = run_folder(&again).join("tables/latent_band.parquet");
-    let repeated: Vec<LatentBandRow> =
-        rows(&read_parquet::<LatentBandRow>(&path).unwrap()).unwrap();
+    let repeated: Vec<LatentBandRow> = table(&run_folder(&again));
     let errors = |rows: &[LatentBandRow]| rows.iter().map(|row| row.error).collect::<Vec<_>>();
     assert_eq!(errors(&repeated), errors(&bands));
 }

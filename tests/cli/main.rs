@@ -22,6 +22,7 @@ mod trace;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use denoscope::table::{Row, read_parquet, rows};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -59,17 +60,17 @@ fn files(folder: &Path) -> Vec<String> {
     found
 }
 
-/// A table of a run folder.
-fn stored<R: denoscope::table::Row>(run: &Path) -> Vec<R> {
-    let path = run.join(format!("tables/{}.parquet", R::TABLE.name));
-    denoscope::table::rows(&denoscope::table::read_parquet::<R>(&path).unwrap()).unwrap()
-}
-
 /// The one run folder in `runs`.
 fn run_folder(folder: &TempDir) -> PathBuf {
     let runs: Vec<_> = std::fs::read_dir(folder.path().join("runs")).unwrap().collect();
     assert_eq!(runs.len(), 1, "{runs:?}");
     runs[0].as_ref().unwrap().path()
+}
+
+/// The rows of a table of a run.
+fn table<R: Row>(run: &Path) -> Vec<R> {
+    let path = run.join(format!("tables/{}.parquet", R::TABLE.name));
+    rows(&read_parquet::<R>(&path).unwrap()).unwrap()
 }
 
 /// The command fails with exit code 2 and one message that has all of the words, prints nothing
