@@ -4,7 +4,7 @@
 use denoscope::judge::judge;
 use denoscope::measure::record::{AttentionRecord, LayerMaps, MapNumbers};
 use denoscope::probe::attention::report::{Measured, WordFinding, findings, report};
-use denoscope::probe::attention::score::{PERMUTED_WORDS, Scored, mean_auroc, score};
+use denoscope::probe::attention::score::{OTHER_IMAGES, PERMUTED_WORDS, Scored, mean_auroc, score};
 use denoscope::probe::attention::tables::{attention_rows, judgement_rows, token_rows};
 use denoscope::probe::attention::{
     AttentionRun, Detail, GivenRegion, JudgedImage, Level, PromptToken, WordMaps,
@@ -157,7 +157,11 @@ fn is_whole(row: &AlignmentRow) -> bool {
 }
 
 fn controls(rows: &[AlignmentRow]) -> Vec<&AlignmentRow> {
-    rows.iter().filter(|r| r.control.is_some()).collect()
+    rows.iter().filter(|r| r.control.as_deref() == Some(PERMUTED_WORDS)).collect()
+}
+
+fn other_seeds(rows: &[AlignmentRow]) -> Vec<&AlignmentRow> {
+    rows.iter().filter(|r| r.control.as_deref() == Some(OTHER_IMAGES)).collect()
 }
 
 #[test]
@@ -177,6 +181,16 @@ fn a_planted_effect_is_found_at_every_level() {
         assert!(row.iou_best >= row.iou_tau, "{at}: {:?}", row.iou_best);
         assert_eq!(row.pointing, Some(true), "{at}");
         assert_eq!(row.timestep, row.step.map(|s| 900.0 - 300.0 * f64::from(s)), "{at}");
+    }
+    // Another seed's map is scored over all layers and steps, and never better than the own one.
+    let others = other_seeds(&rows);
+    assert_eq!(others.len(), 3 * 4);
+    for other in others {
+        let same = |row: &&&AlignmentRow| {
+            row.sample == other.sample && row.word == other.word && is_whole(row)
+        };
+        let best = own.iter().find(same).unwrap();
+        assert!(is_whole(other) && other.auroc <= best.auroc, "{other:?}");
     }
     // At the image's own resolution nothing is lost.
     let fine = own.iter().filter(|r| r.site.as_deref() == Some("up.0.attn.0.block.0.cross.probs"));
@@ -532,7 +546,9 @@ fn numbers_that_do_not_exist_are_null() {
 fn all_tables_hold_to_their_declarations() {
     let run = planted(2);
     let rows = score(&run, Detail::Full).unwrap();
-    assert_eq!(frame::<AlignmentRow>(rows).unwrap().height(), 2 * 4 * 3 * (1 + 2 + STEPS));
+    // A word is scored as itself, by two others, and over all by another seed's map.
+    let expected = 2 * 4 * (3 * (1 + SIDES.len() + STEPS) + 1);
+    assert_eq!(frame::<AlignmentRow>(rows).unwrap().height(), expected);
     let maps = frame::<AttentionRow>(attention_rows(&run, true)).unwrap();
     assert_eq!(maps.height(), 2 * STEPS * SIDES.len() * run.tokens.len());
     let tokens = frame::<TokenRow>(token_rows(&run)).unwrap();

@@ -59,11 +59,18 @@ fn a_failure_is_foretold_from_the_step_on_that_tells_it() {
         }
         assert_eq!(row.timestep, TIMESTEPS[seen as usize - 1]);
     }
-    let stop = found.stops.iter().find(|stop| stop.steps_seen == 3).unwrap();
-    assert!(stop.precision.unwrap() > 0.9 && stop.good_lost.unwrap() < 0.1, "{stop:?}");
-    // About half of the images fail, and half of their steps are left.
-    assert!((stop.saved - stop.stopped * 0.5).abs() < 1e-12);
-    assert!((stop.stopped - stop.failure_rate).abs() < 0.1, "{stop:?}");
+    // A lower precision stops more: just so many good images that the share asked for is kept.
+    let stop = |precision: f64| {
+        let found = diagnosis(precision).of(&images(200, true)).unwrap();
+        found.stops.into_iter().find(|stop| stop.steps_seen == 3).unwrap()
+    };
+    let (strict, lax) = (stop(1.0), stop(0.9));
+    assert!(strict.precision.unwrap() > 0.97 && strict.good_lost.unwrap() < 0.05, "{strict:?}");
+    assert!((strict.stopped - strict.failure_rate).abs() < 0.05, "{strict:?}");
+    assert!(lax.precision_low.unwrap() < 0.9 && lax.precision_high.unwrap() > 0.9, "{lax:?}");
+    assert!(lax.stopped > strict.stopped, "{lax:?}");
+    // Half of their steps are left.
+    assert!((strict.saved - strict.stopped * 0.5).abs() < 1e-12);
     let pages = Pages { found: &found, steps: STEPS };
     let findings = pages.findings();
     assert_eq!(findings.len(), 1);

@@ -200,8 +200,8 @@ impl Tally {
                 timestep: self.timestep(key.level.step),
                 control: key.control.map(str::to_owned),
                 auroc: auroc.mean,
-                auroc_low: auroc.interval.map(|i| i.0),
-                auroc_high: auroc.interval.map(|i| i.1),
+                auroc_low: auroc.interval.map(|i| i.0.max(0.0)),
+                auroc_high: auroc.interval.map(|i| i.1.min(1.0)),
                 mass_ratio: mean(1),
                 average_precision: mean(2),
                 iou_tau: mean(3),
@@ -232,8 +232,9 @@ impl Tally {
                 mass_low: ratio.interval.map(|i| i.0),
                 mass_high: ratio.interval.map(|i| i.1),
                 binds: binds.as_ref().map(|b| b.mean),
-                binds_low: interval.map(|i| i.0),
-                binds_high: interval.map(|i| i.1),
+                // A share lies within [0, 1], which Student's interval does not know.
+                binds_low: interval.map(|i| i.0.max(0.0)),
+                binds_high: interval.map(|i| i.1.min(1.0)),
                 units: ratio.units,
             })
         };
