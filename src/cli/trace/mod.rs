@@ -109,9 +109,9 @@ pub fn run(mut args: Args) -> Result<u8> {
     }
     warn_of_cut_words(&model, &request)?;
     let edits = args.sample.edits(&model, &request)?;
+    check_edits(&edits, &args.record, &model)?;
     let folder = RunFolder::create(&args.output.out, "trace", &spec(&args)?)?;
 
-    check_edits(&edits, &args.record, &model)?;
     let recorded = Recorded { plan: &plan, model: &model, request: &request, folder: &folder };
     let mut tap = Then(edits, recorded.recorders(&args.record, args.budget)?);
     let made = generate_with_bar(&model, &request, Some(&mut tap))?;
