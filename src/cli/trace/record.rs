@@ -22,7 +22,7 @@ use crate::table::{
 use crate::tap::{
     All, ChangeRecorder, ChannelRecorder, GuidanceRecorder, Moment, PooledRecorder, PromptToken,
     RawRecorder, Recorder as MakesRows, SelfAttentionRecorder, StatisticsRecorder, Streaming, Tap,
-    Then, TokenAttention,
+    TapError, Then, TokenAttention,
 };
 
 /// What is made of the tensors that are seen.
