@@ -34,7 +34,7 @@ fn text(path: &Path) -> String {
 /// A page up to the section that says how to run it again: the run itself spells its command in
 /// another order than its spec.
 fn until_run_again(page: &str) -> &str {
-    page.split_once("<section id=\"run-again\"").unwrap().0
+    page.split_once("<section id=\"run-this-again\"").unwrap().0
 }
 
 /// The same report with nothing but the run's own folder.

@@ -259,7 +259,7 @@ pub fn report(
         );
     }
     let mut maps = Section::new("Maps of all words").prose(MAPS_PROSE);
-    for (sample, image) in run.images.iter().enumerate().take(explore::images(run)) {
+    for (sample, image) in run.images.iter().enumerate().take(explore::images(run).min(STATIC)) {
         let caption = format!(
             "Image {sample}, seed {}. All layers, heads and steps together, aggregated as DAAM \
              does. Outlines: the objects {} for the word.",
@@ -284,6 +284,10 @@ pub fn report(
 
 const NO_MAPS: &str = "The maps of this run were not kept (no table `attention_maps`), so there \
     is no explorer: run it again to have them. Every other number is that of the run.";
+
+/// Images whose maps are static figures of the page, to keep it light; the run's folder has the
+/// figures of all that can be explored.
+const STATIC: usize = 2;
 
 const MAPS_PROSE: &str = "A word's map is the mean over its tokens of max(0, bicubic(Σ over \
     steps of the cross-attention probabilities)), averaged over layers and heads (Tang et al. \
