@@ -36,19 +36,23 @@ fn repeated(random: &mut ChaCha8Rng, prompts: usize, chances: &[f64]) -> Repeate
 
 #[test]
 fn planted_changes_are_found_where_they_are() {
-    let mut random = ChaCha8Rng::seed_from_u64(81);
+    const REPEATS: u64 = 20;
     let chances = [0.3, 0.3, 0.3, 0.75, 0.75, 0.75, 0.75, 0.35, 0.35];
-    let outcomes = repeated(&mut random, 120, &chances);
-    let points = outcomes.change_points(&search(0.05)).unwrap();
-    let places: Vec<usize> = points.iter().map(|point| point.at).collect();
-    assert_eq!(places, [3, 7], "{points:?}");
-    for (point, (before, after)) in points.iter().zip([(0.3, 0.75), (0.75, 0.35)]) {
-        // Four standard errors of 240 images at several times.
-        assert!((point.before - before).abs() < 0.08 && (point.after - after).abs() < 0.08);
-        assert!(point.difference.contains(after - before), "{:?}", point.difference);
-        assert!((point.within.0..=point.within.1).contains(&point.at));
-        assert!(point.p <= 0.05);
+    let mut others = 0;
+    for seed in 0..REPEATS {
+        let mut random = ChaCha8Rng::seed_from_u64(8100 + seed);
+        let points = repeated(&mut random, 120, &chances).change_points(&search(0.05)).unwrap();
+        for (place, planted) in [(3, 0.75 - 0.3), (7, 0.35 - 0.75)] {
+            let point = points.iter().find(|point| point.at == place).unwrap();
+            // Five standard errors of the difference of two shares of 240 images.
+            assert!((point.difference.mean - planted).abs() < 0.22, "{point:?}");
+            assert!((point.within.0..=point.within.1).contains(&place) && point.p <= 0.05);
+        }
+        others += points.len() - 2;
     }
+    // Between the planted ones lie three stretches without change, each tested at 5 %: SciPy's
+    // binom.ppf(0.999, 60, 0.05).
+    assert!(others <= 9, "{others} more were found");
 }
 
 #[test]

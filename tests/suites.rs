@@ -247,12 +247,12 @@ fn judged(suite: &Suite, from: usize, to: usize) -> Vec<Judged> {
     let identity = suite.identity();
     let ruling = Default::default();
     let jobs = suite.jobs(&identity).skip(from).take(to - from);
-    jobs.map(|job| Judged {
+    let of = |job| Judged {
         outcome: ruling_row(job, ("j", "1"), &ruling, "00"),
         atoms: vec![],
         seen: vec![],
-    })
-    .collect()
+    };
+    jobs.map(of).collect()
 }
 
 #[test]
