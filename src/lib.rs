@@ -16,6 +16,7 @@ pub mod report;
 pub mod run;
 pub mod site;
 pub mod suite;
+pub mod sweep;
 pub mod table;
 pub mod world;
 

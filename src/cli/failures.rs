@@ -4,6 +4,9 @@ mod drawn;
 mod given;
 mod suite_args;
 
+pub(super) use drawn::{Batch, draw_batch};
+pub(super) use suite_args::{Opened, describe, image_judge};
+
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -21,6 +24,7 @@ use crate::probe::outcome::{SuiteIdentity, SuiteImage, outcome_row, world_held_o
 use crate::run::{RunFolder, digest_bytes};
 use crate::sampler::SamplerKind;
 use crate::suite::Job;
+pub(super) use crate::suite::judging::SuiteJudge;
 use crate::table::{ImageRow, JudgementRow, JudgementSummaryRow, OutcomeRow, frame, write_parquet};
 use crate::world::{self, Category, Generator, Mix, Sample, Split};
 
@@ -44,7 +48,7 @@ Held-out prompts are compared with their seen twins in the table `gap`.";
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Prompts of each category
@@ -67,9 +71,9 @@ pub struct Args {
     batch: u64,
     /// Change what flows, such as "zero sites=mid.out steps=0-5"; may be repeated
     #[arg(long = "edit", value_name = "EDIT", long_help = super::edits::HELP)]
-    edits: Vec<String>,
+    pub(super) edits: Vec<String>,
     #[command(flatten)]
-    suite: suite_args::SuiteArgs,
+    pub(super) suite: suite_args::SuiteArgs,
 }
 
 /// One judged image.
@@ -202,7 +206,7 @@ fn request(
 }
 
 /// The request for some images of suites.
-fn request_of(
+pub(super) fn request_of(
     args: &Args,
     model: &crate::model::checkpoint::DiffusionModel,
     jobs: &[Job<'_>],

@@ -41,6 +41,7 @@ mod spec;
 #[cfg(feature = "torch")]
 mod steps;
 mod suites;
+mod sweep;
 #[cfg(feature = "torch")]
 mod tokens;
 #[cfg(feature = "torch")]
@@ -115,6 +116,8 @@ enum Command {
     Compare(compare::Args),
     /// List, show and check suites of prompts
     Suites(suites::Args),
+    /// Run a grid of prompts, seeds and options in shards: here, or as job arrays of Slurm
+    Sweep(sweep::Args),
     /// Run a spec: a run written down as TOML
     Run(spec::RunArgs),
     /// Check specs without running them
@@ -169,6 +172,7 @@ impl Cli {
             Command::Failures(args) => failures::run(args),
             Command::Compare(args) => compare::run(args),
             Command::Suites(args) => suites::run(args),
+            Command::Sweep(args) => sweep::run(args),
             Command::Run(args) => spec::run(args),
             Command::Validate(args) => spec::validate(args),
             Command::Schema(args) => schema::run(args),

@@ -20,6 +20,8 @@ mod describe;
 mod error;
 mod parquet;
 mod render;
+mod scan;
+mod tables;
 
 pub use build::{TableBuilder, frame, rows};
 pub use check::check;
@@ -30,3 +32,5 @@ pub use describe::{documentation, schema};
 pub use error::{Problem, TableError};
 pub use parquet::{read_parquet, write_parquet};
 pub use render::{Format, UnknownFormat, render};
+pub use scan::{concatenate, scan};
+pub use tables::Tables;

@@ -18,16 +18,28 @@ const VERSION_KEY: &str = "denoscope.version";
 /// # Errors
 /// [`TableError::Mismatch`], [`TableError::Write`].
 pub fn write_parquet<R: Row>(frame: &mut DataFrame, path: &Path) -> Result<(), TableError> {
-    check(frame, &R::TABLE)?;
-    let pairs = [
-        (TABLE_KEY.to_owned(), R::TABLE.name.to_owned()),
-        (VERSION_KEY.to_owned(), R::TABLE.version.to_string()),
-    ];
+    write_declared(frame, &R::TABLE, path)
+}
+
+/// As [`write_parquet`], of a table known by its declaration alone.
+pub(super) fn write_declared(
+    frame: &mut DataFrame,
+    table: &TableDeclaration,
+    path: &Path,
+) -> Result<(), TableError> {
+    check(frame, table)?;
     let mut file = AtomicFile::create(path)?;
-    ParquetWriter::new(&mut file)
-        .with_key_value_metadata(Some(KeyValueMetadata::from_static(pairs.to_vec())))
-        .finish(frame)?;
+    ParquetWriter::new(&mut file).with_key_value_metadata(Some(stated_of(table))).finish(frame)?;
     Ok(file.commit()?)
+}
+
+/// What a file says of its table.
+pub(super) fn stated_of(table: &TableDeclaration) -> KeyValueMetadata {
+    let pairs = [
+        (TABLE_KEY.to_owned(), table.name.to_owned()),
+        (VERSION_KEY.to_owned(), table.version.to_string()),
+    ];
+    KeyValueMetadata::from_static(pairs.to_vec())
 }
 
 /// Reads a table and checks it against its declaration; columns come in the declared order.
@@ -39,6 +51,14 @@ pub fn write_parquet<R: Row>(frame: &mut DataFrame, path: &Path) -> Result<(), T
 /// [`TableError::Open`], [`TableError::Unreadable`], [`TableError::OtherTable`],
 /// [`TableError::Version`], [`TableError::Mismatch`].
 pub fn read_parquet<R: Row>(path: &Path) -> Result<DataFrame, TableError> {
+    read_declared(&R::TABLE, path)
+}
+
+/// As [`read_parquet`], of a table known by its declaration alone.
+pub(super) fn read_declared(
+    table: &TableDeclaration,
+    path: &Path,
+) -> Result<DataFrame, TableError> {
     let unreadable = |source| TableError::Unreadable { path: path.to_owned(), source };
     let file =
         File::open(path).map_err(|source| TableError::Open { path: path.to_owned(), source })?;
@@ -47,10 +67,10 @@ pub fn read_parquet<R: Row>(path: &Path) -> Result<DataFrame, TableError> {
     let stated = |key: &str| {
         stated.iter().flatten().find(|pair| pair.key == key).and_then(|pair| pair.value.clone())
     };
-    check_stated(path, &R::TABLE, stated(TABLE_KEY), stated(VERSION_KEY))?;
+    check_stated(path, table, stated(TABLE_KEY), stated(VERSION_KEY))?;
     let frame = reader.finish().map_err(unreadable)?;
-    check(&frame, &R::TABLE)?;
-    Ok(frame.select(R::TABLE.columns.iter().map(|column| column.name))?)
+    check(&frame, table)?;
+    Ok(frame.select(table.columns.iter().map(|column| column.name))?)
 }
 
 fn check_stated(

@@ -11,7 +11,6 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
 use super::Group;
-use crate::cli::output::bar;
 use crate::cli::sites::extent;
 use crate::judge;
 use crate::model::checkpoint::DiffusionModel;
@@ -26,7 +25,7 @@ use crate::tap::{RawRecorder, Tap};
 use crate::world::{self, Expectations};
 
 /// All that is going to be run.
-pub(super) struct Tracing<'a> {
+pub(in crate::cli) struct Tracing<'a> {
     model: &'a DiffusionModel,
     pub clean: Request,
     pub corrupted: Request,
@@ -37,7 +36,7 @@ pub(super) struct Tracing<'a> {
 }
 
 /// What came of it.
-pub(super) struct Traced {
+pub(in crate::cli) struct Traced {
     pub rows: Vec<PatchRow>,
     /// Images of the two ends.
     pub images: Vec<(String, Vec<RgbImage>)>,
@@ -115,18 +114,17 @@ impl<'a> Tracing<'a> {
     }
 
     /// Runs all of it.
-    pub fn run(&self, run: &str, budget: u64) -> Result<Traced> {
-        let bar = bar(0, "steps");
+    pub fn run(&self, run: &str, budget: u64, bar: &ProgressBar) -> Result<Traced> {
         let random = self.random_sites();
         bar.set_length(self.evaluations(&random) as u64);
         let keep = || RawRecorder::new(self.sites(), None, budget).of_branch(Branch::Cond);
         let mut recorder = keep();
-        let clean = self.generate(&self.clean, Outputs::Asked, &mut recorder, &bar)?;
+        let clean = self.generate(&self.clean, Outputs::Asked, &mut recorder, bar)?;
         let kept: Kept = recorder.into_tensors().into_iter().collect();
         let mut recorder = keep();
         let mut outputs = Vec::new();
         let keeping = Outputs::Kept(&mut outputs);
-        let corrupted = self.generate(&self.corrupted, keeping, &mut recorder, &bar)?;
+        let corrupted = self.generate(&self.corrupted, keeping, &mut recorder, bar)?;
         let own: Kept = recorder.into_tensors().into_iter().collect();
 
         let ends = Ends::new(self, run, &clean, &corrupted)?;
@@ -134,7 +132,7 @@ impl<'a> Tracing<'a> {
         rows.extend(ends.baseline(CORRUPTED, &corrupted)?);
         let mut best: Option<(f64, String, RgbImage)> = None;
         for change in self.changes() {
-            let made = self.changed(&change, &kept, &outputs, &bar)?;
+            let made = self.changed(&change, &kept, &outputs, bar)?;
             let found = ends.rows(&change, &made)?;
             let of_latent = found.iter().filter(|row| row.measure == LATENT);
             let mean = of_latent.filter_map(|row| row.value).sum::<f64>();
@@ -148,12 +146,11 @@ impl<'a> Tracing<'a> {
         for (window, sites) in &random {
             let (control, window) = (Some(RANDOM_SITES), *window);
             let change = Change { group: RANDOM_SITES, sites, window, control };
-            rows.extend(ends.rows(&change, &self.changed(&change, &kept, &outputs, &bar)?)?);
+            rows.extend(ends.rows(&change, &self.changed(&change, &kept, &outputs, bar)?)?);
         }
         for change in self.restored_into_itself() {
-            rows.extend(ends.rows(&change, &self.changed(&change, &own, &outputs, &bar)?)?);
+            rows.extend(ends.rows(&change, &self.changed(&change, &own, &outputs, bar)?)?);
         }
-        bar.finish_and_clear();
         let first = |made: &Generation| made.images[0].clone();
         let pictures = PatchImages {
             clean: (self.clean.prompts[0].clone(), first(&clean)),

@@ -12,13 +12,14 @@ use super::model_args::ModelArgs;
 use super::output::{OutputArgs, note};
 use super::run_model::{SampleArgs, finish, generate_with_bar, manifest, warn_of_cut_words};
 use crate::figure::encode_png;
+use crate::model::checkpoint::DiffusionModel;
 use crate::model::parameters::save_tensors;
-use crate::pipeline::{Generation, Request};
+use crate::pipeline::{Generation, Request, generate};
 use crate::run::{RunFolder, digest_bytes};
-use crate::table::{self, ImageRow, InversionRow, Row};
+use crate::table::{self, ImageRow, InversionRow, Row, Tables};
 use crate::tap::Then;
 use plan::Plan;
-use record::{Recorded, Recorder, recorders};
+use record::{Recorder, recorded, recorders};
 
 const EXAMPLES: &str = "\
 Every tensor seen gives a row of statistics (mean, deviation, extremes, Euclidean norm, Fisher's
@@ -66,11 +67,11 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    sample: SampleArgs,
+    pub(super) sample: SampleArgs,
     #[command(flatten)]
     image: ImageArgs,
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -108,12 +109,7 @@ pub fn run(mut args: Args) -> Result<u8> {
 
     let mut tap = Then(edits, recorders(&plan, args.budget));
     let made = generate_with_bar(&model, &request, Some(&mut tap))?;
-    let Then(_, Then(Then(statistics, raw), Then(change, guidance))) = tap;
-    let mut recorded = Recorded {
-        statistics: statistics.into_rows(),
-        changes: change.into_changes(),
-        guidance: guidance.into_parts(),
-    };
+    let (mut recorded, raw) = recorded(tap.1);
     let written = args.record.iter().map(|&recorder| recorded.write(recorder, &folder));
     let frames = written.collect::<Result<Vec<_>>>()?;
     write_images(&folder, &request, &made)?;
@@ -138,6 +134,29 @@ pub fn run(mut args: Args) -> Result<u8> {
         args.output.format.print(first)?;
     }
     Ok(0)
+}
+
+/// How the rows of a run are called.
+pub(super) struct Recording<'a> {
+    /// Of the column `run`.
+    pub run: &'a str,
+    /// Of the column `sample`, image by image.
+    pub samples: &'a [u32],
+}
+
+/// What the recorders make of one request, and the rows of each image in all tables.
+pub(super) fn record(
+    args: &Args,
+    model: &DiffusionModel,
+    request: &Request,
+    recording: &Recording<'_>,
+) -> Result<(Tables, Vec<u32>)> {
+    let plan = Plan::new(args, model, request)?;
+    let edits = args.sample.edits(model, request)?;
+    let mut tap = Then(edits, recorders(&plan, args.budget));
+    generate(model, request, Some(&mut tap), &mut |_, _| {})?;
+    let (recorded, _) = recorded(tap.1);
+    recorded.tables(&args.record, recording.run, recording.samples)
 }
 
 fn write_images(folder: &RunFolder, request: &Request, made: &Generation) -> Result<()> {

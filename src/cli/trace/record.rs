@@ -6,7 +6,9 @@ use polars::prelude::DataFrame;
 
 use super::plan::Plan;
 use crate::run::RunFolder;
-use crate::table::{self, ChangeRow, GuidanceRow, Row, TableDeclaration, TraceStatisticsRow};
+use crate::table::{
+    self, ChangeRow, GuidanceRow, Row, TableDeclaration, Tables, TraceStatisticsRow,
+};
 use crate::tap::{
     ChangeRecorder, GuidanceParts, GuidanceRecorder, RawRecorder, StatisticsRecorder,
     StatisticsRow, StepChange, Then,
@@ -64,6 +66,17 @@ pub(super) fn recorders(plan: &Plan, budget: u64) -> Recorders {
     Then(Then(statistics, raw), Then(change, guidance))
 }
 
+/// What recorders have seen: numbers, and tensors.
+pub(super) fn recorded(recorders: Recorders) -> (Recorded, RawRecorder) {
+    let Then(Then(statistics, raw), Then(change, guidance)) = recorders;
+    let recorded = Recorded {
+        statistics: statistics.into_rows(),
+        changes: change.into_changes(),
+        guidance: guidance.into_parts(),
+    };
+    (recorded, raw)
+}
+
 /// What was recorded, tensors aside.
 pub(super) struct Recorded {
     pub statistics: Vec<StatisticsRow>,
@@ -72,6 +85,47 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
+    /// The tables of some recorders, where the images of the run have these numbers, and the rows
+    /// of each image in all of them.
+    pub(super) fn tables(
+        self,
+        recorders: &[Recorder],
+        run: &str,
+        samples: &[u32],
+    ) -> Result<(Tables, Vec<u32>)> {
+        let (mut tables, mut rows) = (Tables::new(), vec![0; samples.len()]);
+        let mut number = |sample: usize| {
+            rows[sample] += 1;
+            samples[sample]
+        };
+        for recorder in recorders {
+            match recorder {
+                Recorder::Statistics => {
+                    let rows = self.statistics.iter().cloned().map(|row| TraceStatisticsRow {
+                        sample: number(row.sample),
+                        ..statistics_row(run, row)
+                    });
+                    tables.add(rows.collect::<Vec<_>>())?;
+                }
+                Recorder::Change => {
+                    let rows = self.changes.iter().cloned().map(|row| ChangeRow {
+                        sample: number(row.sample),
+                        ..change_row(run, row)
+                    });
+                    tables.add(rows.collect::<Vec<_>>())?;
+                }
+                Recorder::Guidance => {
+                    let rows = self.guidance.iter().cloned().map(|row| GuidanceRow {
+                        sample: number(row.sample),
+                        ..guidance_row(run, row)
+                    });
+                    tables.add(rows.collect::<Vec<_>>())?;
+                }
+            }
+        }
+        Ok((tables, rows))
+    }
+
     /// Writes the table of one recorder into the run's folder, and hands it over.
     pub(super) fn write(&mut self, recorder: Recorder, folder: &RunFolder) -> Result<DataFrame> {
         let run = folder.name();

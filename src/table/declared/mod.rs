@@ -12,6 +12,7 @@ mod judgement;
 mod outcome;
 mod runs;
 mod suite;
+mod sweep;
 mod tracing;
 
 pub use attention::{AlignmentRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow};
@@ -22,6 +23,7 @@ pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
 };
 pub use suite::{BenchmarkRow, GapRow, OutcomeSummaryRow, SuiteRow};
+pub use sweep::{SweepConditionRow, SweepItemRow, SweepMergedRow, SweepShardRow};
 pub use tracing::{ChangeRow, GuidanceRow, PatchRow, SiteRow, TracePlanRow, TraceStatisticsRow};
 
 /// Any number, or text.
@@ -44,6 +46,7 @@ static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
         outcome::TABLES,
         runs::TABLES,
         suite::TABLES,
+        sweep::TABLES,
         tracing::TABLES,
     ]
     .concat()
