@@ -154,9 +154,12 @@ impl SweepError {
 
     /// Whether the next shard would fail in the same way: the disk is full or cannot be written.
     pub fn is_of_the_disk(error: &(dyn std::error::Error + 'static)) -> bool {
-        matches!(error.downcast_ref(), Some(RunError::Io { .. }))
-            || matches!(error.downcast_ref(), Some(Self::Run(RunError::Io { .. })))
-            || matches!(error.downcast_ref(), Some(TableError::Write(RunError::Io { .. })))
+        let is_io = |error: &RunError| matches!(error, RunError::Io { .. });
+        match error.downcast_ref() {
+            Some(Self::Run(error) | Self::Unfinished(UnfinishedError::Run(error))) => is_io(error),
+            Some(Self::Table(error)) => error.is_of_the_disk(),
+            _ => error.downcast_ref().is_some_and(is_io),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use polars::prelude::*;
 
-use crate::cli::output::{FormatArgs, bar, line, note};
+use crate::cli::output::{FormatArgs, bar, note};
 use crate::run::{Manifest, RunFolder, link_or_copy};
 use crate::suite::gap::summarise;
 use crate::sweep::{Condition, Folder, Plan, Shard, ShardManifest, SweepError};
@@ -47,8 +47,9 @@ pub(super) fn run(plan: &Plan, folder: &Folder, out: &Path, format: &FormatArgs)
         row.file = at.join(&row.file).display().to_string();
     }
     format.print(&frame(merged)?)?;
-    note(&format!("{} items of {} shards", plan.items.len(), plan.shards.len()));
-    line(&at.display().to_string()).map(|()| 0)
+    let (items, shards) = (plan.items.len(), plan.shards.len());
+    note(&format!("{items} items of {shards} shards: {}", at.display()));
+    Ok(0)
 }
 
 /// The manifests of all shards.
