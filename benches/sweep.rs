@@ -48,7 +48,7 @@ fn merge() -> Outcome<()> {
     let path = folder.path().join("sweep.toml");
     fs::write(&path, &text)?;
     let plan = Plan::new(Spec::read(&path)?, Asks::Scenes)?;
-    let sweep = Folder::create(&folder.path().join("runs"), &plan)?;
+    let sweep = Folder::create(&folder.path().join("runs").join(plan.folder_name()), &plan)?;
     plan.shards.par_iter().try_for_each(|shard| fill(&plan, &sweep, shard))?;
     let (seconds, gigabytes) = run(folder.path(), &["sweep", "merge", "sweep.toml"])?.0;
     let rows = SHARDS * ITEMS_OF_SHARD * u64::from(ROWS_OF_ITEM);

@@ -92,13 +92,16 @@ pub enum ShardState {
 }
 
 impl Folder {
-    /// The folder of a plan below `out`; makes it where it is not there yet, and finds out whether
-    /// the file system can be trusted with it.
+    /// The folder of a plan at `root`; makes it where it is not there yet, and finds out whether the
+    /// file system can be trusted with it.
     ///
     /// # Errors
     /// [`SweepError::Version`], [`SweepError::Rename`], [`SweepError::Run`].
-    pub fn create(out: &Path, plan: &Plan) -> Result<Self, SweepError> {
-        let folder = Self { root: out.join(plan.folder_name()), hash: plan.hash.clone() };
+    pub fn create(root: &Path, plan: &Plan) -> Result<Self, SweepError> {
+        let folder = Self { root: root.to_owned(), hash: plan.hash.clone() };
+        if folder.root.join(SWEEP_FILE).exists() {
+            folder.check_version()?;
+        }
         for name in ["shards", "work", "failed", "weights", "slurm", "logs"] {
             let path = folder.root.join(name);
             fs::create_dir_all(&path).map_err(RunError::io("create", &path))?;
@@ -120,12 +123,12 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The folder of a plan below `out`, which must be there.
+    /// The folder of a plan at `root`, which must be there.
     ///
     /// # Errors
     /// [`SweepError::NotBegun`], [`SweepError::Version`].
-    pub fn open(out: &Path, plan: &Plan) -> Result<Self, SweepError> {
-        let folder = Self { root: out.join(plan.folder_name()), hash: plan.hash.clone() };
+    pub fn open(root: &Path, plan: &Plan) -> Result<Self, SweepError> {
+        let folder = Self { root: root.to_owned(), hash: plan.hash.clone() };
         if !folder.root.join(SWEEP_FILE).is_file() {
             return Err(SweepError::NotBegun { path: folder.root });
         }
@@ -133,12 +136,9 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The spec of the sweep that has this folder, and the folder that is in; none where `path` is
-    /// no folder of a sweep.
-    pub fn spec_in(path: &Path) -> Option<(PathBuf, PathBuf)> {
-        let is_sweep = path.join(SWEEP_FILE).is_file();
-        let out = path.parent().filter(|out| !out.as_os_str().is_empty());
-        is_sweep.then(|| (path.join(SPEC_FILE), out.unwrap_or(Path::new(".")).to_owned()))
+    /// The spec of the sweep that has this folder; none where `path` is no folder of a sweep.
+    pub fn spec_in(path: &Path) -> Option<PathBuf> {
+        path.join(SWEEP_FILE).is_file().then(|| path.join(SPEC_FILE))
     }
 
     /// Its path.

@@ -249,11 +249,11 @@ impl ShardWork {
         mut manifest: Manifest,
     ) -> Result<(), SweepError> {
         let place = self.folder.place_of(&self.shard);
-        let shards = self.folder.root().join("shards");
+        // In the work's own folder, so that what a killed process leaves goes with that.
         let staged = tempfile::Builder::new()
             .prefix(".tmp-")
-            .tempdir_in(&shards)
-            .map_err(RunError::io("write into", &shards))?;
+            .tempdir_in(self.work.root())
+            .map_err(RunError::io("write into", self.work.root()))?;
         let root = staged.path();
         tables.write(|name| root.join(format!("{name}.parquet")))?;
         link_all(&self.work.root().join(IMAGES), &root.join(IMAGES))?;

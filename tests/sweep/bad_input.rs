@@ -84,6 +84,15 @@ fn shards_of_another_version_never_mix() {
     refused(at, &["sweep", "sweep.toml"], &["another version", "change the sweep's name"]);
     fs::write(&record, text).unwrap();
     assert_eq!(items(&merged(at)).len(), 20);
+    // The folder's spec was changed by hand.
+    let copy = place.join("spec.toml");
+    let text = fs::read_to_string(&copy).unwrap();
+    fs::write(&copy, scenes("mixed", 24, 10)).unwrap();
+    for words in [["sweep", place.to_str().unwrap()], ["sweep", "runs/../runs"]] {
+        let output = probe(at, &words).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    }
+    fs::write(&copy, text).unwrap();
     // Another spec of the same name has a folder of its own.
     fs::write(at.join("sweep.toml"), scenes("mixed", 22, 10)).unwrap();
     refused(at, &["sweep", "merge", "sweep.toml"], &["nothing of this sweep is there"]);

@@ -25,8 +25,12 @@ const SAMPLE: &str = "sample";
 /// Most outcomes of a condition that rates are made of: they are held in memory for it.
 const MOST_OUTCOMES: u64 = 1_000_000;
 
-/// Merges a sweep into a run folder below `out` and prints which tables it has.
-pub(super) fn run(plan: &Plan, folder: &Folder, out: &Path, format: &FormatArgs) -> Result<u8> {
+/// Merges a sweep into a run folder beside its own and prints which tables it has.
+pub(super) fn run(plan: &Plan, folder: &Folder, format: &FormatArgs) -> Result<u8> {
+    let out = match folder.root().parent() {
+        Some(out) if !out.as_os_str().is_empty() => out,
+        _ => Path::new("."),
+    };
     let merge = Merge { plan, folder, shards: finished(plan, folder)? };
     merge.check_items()?;
     let run = RunFolder::create(out, "sweep", &plan.spec.text)?;

@@ -181,16 +181,16 @@ fn number_of_launcher(variable: impl Fn(&str) -> Option<String>) -> Result<usize
 pub fn run(args: Args) -> Result<u8> {
     match args.what {
         Some(What::Status { spec, place, format }) => {
-            let (plan, _, out) = open(&spec, &place)?;
-            status::run(&plan, &Folder::open(&out, &plan)?, &format)
+            let (plan, _, root) = open(&spec, &place)?;
+            status::run(&plan, &Folder::open(&root, &plan)?, &format)
         }
         Some(What::Resume { spec, place, engine }) => {
-            let (plan, kind, out) = open(&spec, &place)?;
-            resume(&plan, kind, &Folder::open(&out, &plan)?, engine)
+            let (plan, kind, root) = open(&spec, &place)?;
+            resume(&plan, kind, &Folder::open(&root, &plan)?, engine)
         }
         Some(What::Merge { spec, place, format }) => {
-            let (plan, _, out) = open(&spec, &place)?;
-            merge::run(&plan, &Folder::open(&out, &plan)?, &out, &format)
+            let (plan, _, root) = open(&spec, &place)?;
+            merge::run(&plan, &Folder::open(&root, &plan)?, &format)
         }
         None => begin(&args),
     }
@@ -198,17 +198,17 @@ pub fn run(args: Args) -> Result<u8> {
 
 fn begin(args: &Args) -> Result<u8> {
     let Some(spec) = &args.spec else { bail!("give a spec") };
-    let (plan, kind, out) = open(spec, &args.place)?;
+    let (plan, kind, root) = open(spec, &args.place)?;
     kinds::check(kind, &plan)?;
     if args.dry_run {
         return dry_run::run(&plan, kind, &args.format);
     }
     let shards = chosen(args, &plan)?;
     if args.engine == Engine::Slurm {
-        return submit::run(&plan, &Folder::create(&out, &plan)?, &shards);
+        return submit::run(&plan, &Folder::create(&root, &plan)?, &shards);
     }
     let is_part = args.shard.is_some() || args.only.is_some();
-    run::run(&plan, kind, &Folder::create(&out, &plan)?, &shards, is_part)
+    run::run(&plan, kind, &Folder::create(&root, &plan)?, &shards, is_part)
 }
 
 /// The shards that were asked for.
@@ -243,15 +243,17 @@ fn resume(plan: &Plan, kind: &Kind, folder: &Folder, engine: Option<Engine>) -> 
     }
 }
 
-/// The plan of a spec, or of the spec in a sweep's folder, and the folder that holds the sweep's.
+/// The plan of a spec, or of the spec in a sweep's folder, and the sweep's folder.
 fn open(path: &Path, place: &PlaceArgs) -> Result<(Plan, &'static Kind, PathBuf)> {
-    let (path, out) = match Folder::spec_in(path) {
-        Some((spec, out)) => (spec, out),
-        None => (path.to_owned(), place.out.clone()),
-    };
-    let spec = Spec::read(&path)?;
+    let spec_of_folder = Folder::spec_in(path);
+    let spec = Spec::read(spec_of_folder.as_deref().unwrap_or(path))?;
     let kind = kinds::of(&spec)?;
-    Ok((Plan::new(spec, kind.asks)?, kind, out))
+    let plan = Plan::new(spec, kind.asks)?;
+    let root = match spec_of_folder {
+        Some(_) => path.to_owned(),
+        None => place.out.join(plan.folder_name()),
+    };
+    Ok((plan, kind, root))
 }
 
 /// Checks a spec without running it.

@@ -33,28 +33,14 @@ pub(super) fn run(
     let (began, opening) = (Instant::now(), Duration::ZERO);
     let mut runner = Runner { plan, folder, opener, bar, waits, stop, began, opening };
     let mut tally = Tally::default();
-    for &shard in shards {
-        match runner.shard(shard) {
-            Ok(Ended::Done { seconds }) => {
-                tally.done += 1;
-                tally.seconds += seconds;
-            }
-            Ok(Ended::Elsewhere) => tally.elsewhere += 1,
-            Ok(Ended::Stopped) => {
-                note(&format!("stopped; `probe sweep {}` goes on", folder.root().display()));
-                return Ok(INTERRUPTED_CODE);
-            }
-            Err(error) if interrupted() || error.chain().any(SweepError::is_of_the_disk) => {
-                let root = folder.root().display();
-                return Err(error.context(format!(
-                    "the sweep stopped; what is done is kept, and `probe sweep {root}` goes on"
-                )));
-            }
-            Err(error) => {
-                tally.failed += 1;
-                runner.note_failure(shard, &error)?;
-            }
-        }
+    let elsewhere = match runner.pass(shards, &mut tally)? {
+        Passed::Stopped => return Ok(INTERRUPTED_CODE),
+        Passed::Through { elsewhere } => elsewhere,
+    };
+    // A process that only looked at a shard may have been in the way for a moment.
+    match runner.pass(&elsewhere, &mut tally)? {
+        Passed::Stopped => return Ok(INTERRUPTED_CODE),
+        Passed::Through { elsewhere } => tally.elsewhere = elsewhere.len(),
     }
     runner.finish(&tally)
 }
@@ -67,6 +53,14 @@ struct Tally {
     elsewhere: usize,
     /// Time of the items that ran here.
     seconds: f64,
+}
+
+/// How a pass over shards ended.
+enum Passed<'a> {
+    /// All were tried; at these another process is.
+    Through { elsewhere: Vec<&'a Shard> },
+    /// This process was told to stop.
+    Stopped,
 }
 
 /// How work at a shard ended.
@@ -102,6 +96,40 @@ struct Runner<'a> {
 impl Runner<'_> {
     fn must_stop(&self) -> bool {
         self.stop.load(Ordering::Relaxed) || interrupted()
+    }
+
+    /// Tries shards one after the other. One that fails leaves the others.
+    fn pass<'s>(&mut self, shards: &[&'s Shard], tally: &mut Tally) -> Result<Passed<'s>> {
+        let mut elsewhere = Vec::new();
+        for &shard in shards {
+            match self.shard(shard) {
+                Ok(Ended::Done { seconds }) => {
+                    tally.done += 1;
+                    tally.seconds += seconds;
+                }
+                Ok(Ended::Elsewhere) => elsewhere.push(shard),
+                Ok(Ended::Stopped) => {
+                    note(&format!(
+                        "stopped; `probe sweep {}` goes on",
+                        self.folder.root().display()
+                    ));
+                    return Ok(Passed::Stopped);
+                }
+                // On a file system without locks another process may have been as far.
+                Err(_) if self.folder.finished(shard)?.is_some() => tally.done += 1,
+                Err(error) if interrupted() || error.chain().any(SweepError::is_of_the_disk) => {
+                    let root = self.folder.root().display();
+                    return Err(error.context(format!(
+                        "the sweep stopped; what is done is kept, and `probe sweep {root}` goes on"
+                    )));
+                }
+                Err(error) => {
+                    tally.failed += 1;
+                    self.note_failure(shard, &error)?;
+                }
+            }
+        }
+        Ok(Passed::Through { elsewhere })
     }
 
     fn shard(&mut self, shard: &Shard) -> Result<Ended> {

@@ -8,6 +8,7 @@ mod notebooks;
 mod parity;
 mod probe;
 mod setup;
+mod sweeps;
 mod test;
 
 use std::ffi::OsString;
@@ -37,6 +38,7 @@ pub const TASKS: &[Task] = &[
     benchmark::TASK,
     notebooks::TASK,
     gate::TASK,
+    sweeps::TASK,
     help::TASK,
 ];
 

@@ -10,7 +10,7 @@ mod patch;
 mod trace;
 mod world;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
@@ -134,7 +134,7 @@ fn command(
     kind: &str,
     more: &[(&str, toml::Value)],
 ) -> Result<Command> {
-    let path: &Path = &plan.spec.path;
+    let path = &plan.spec.path;
     let mut options = condition.options.clone();
     options.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     let words = spec::words_of(path, kind, &options)?;
@@ -143,6 +143,7 @@ fn command(
 }
 
 /// The first item of a condition.
+#[cfg(feature = "torch")]
 fn first<'a>(plan: &'a Plan, condition: &Condition) -> Result<&'a Item> {
     let shard = plan.shards.iter().find(|shard| shard.condition == condition.number);
     match shard.and_then(|shard| plan.items_of(shard).first()) {
