@@ -85,7 +85,11 @@ pub(super) fn parse(spec: &Path, words: &[String]) -> Result<Cli> {
         // clap speaks of options; the spec has them as keys of the same names.
         let text = error.render().to_string();
         let first: Vec<&str> = text.lines().take_while(|l| !l.starts_with("Usage")).collect();
-        anyhow::anyhow!("{}: {}", spec.display(), first.join(" ").trim())
+        anyhow::anyhow!(
+            "{}: {}",
+            spec.display(),
+            first.join(" ").trim().trim_start_matches("error: ")
+        )
     })
 }
 

@@ -42,6 +42,17 @@ impl Asks {
         }
     }
 
+    /// How many items the lists of a grid make at least, in all conditions together.
+    pub(super) fn at_least(self, spec: &Spec) -> usize {
+        let listed = spec.grid.values().fold(1_usize, |all, list| all.saturating_mul(list.len()));
+        match self {
+            Asks::Scenes if !spec.grid.contains_key("category") => {
+                listed.saturating_mul(Category::ALL.len())
+            }
+            _ => listed,
+        }
+    }
+
     pub(super) fn expand(self, spec: &Spec) -> Result<Expanded, SweepError> {
         for name in self.axes().iter().filter(|name| spec.options.contains_key(**name)) {
             let problem = format!("`{name}` makes items: list it in [grid], not in [options]");

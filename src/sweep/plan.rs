@@ -96,6 +96,12 @@ impl Plan {
     /// A grid that asks for nothing, for too much, or for what cannot be; a suite that cannot be
     /// opened.
     pub fn new(spec: Spec, asks: Asks) -> Result<Self, SweepError> {
+        let at_least = asks.at_least(&spec);
+        if at_least > MOST_ITEMS {
+            let problem =
+                format!("{at_least} items, and a sweep has at most {MOST_ITEMS}; divide the grid");
+            return Err(SweepError::grid(&spec.path, problem));
+        }
         let expanded = asks.expand(&spec)?;
         let conditions = conditions(&spec, asks);
         let count = conditions.len().saturating_mul(expanded.asked.len());

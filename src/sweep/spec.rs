@@ -1,6 +1,6 @@
 //! The spec of a sweep: a grid of options, as TOML.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -162,13 +162,11 @@ fn axes(
             );
             return Err(SweepError::grid(path, problem));
         }
-        for (i, value) in values.iter().enumerate() {
-            // 3 and 3.0 are one value of an option.
-            if values[..i].iter().any(|other| text_of(other) == text_of(value)) {
-                let problem =
-                    format!("`{name}` in [grid] has {value} twice; nothing may count twice");
-                return Err(SweepError::grid(path, problem));
-            }
+        // 3 and 3.0 are one value of an option.
+        let mut texts = BTreeSet::new();
+        if let Some(twice) = values.iter().find(|value| !texts.insert(text_of(value))) {
+            let problem = format!("`{name}` in [grid] has {twice} twice; nothing may count twice");
+            return Err(SweepError::grid(path, problem));
         }
         axes.insert(name, values);
     }

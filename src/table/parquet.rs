@@ -29,7 +29,13 @@ pub(super) fn write_declared(
 ) -> Result<(), TableError> {
     check(frame, table)?;
     let mut file = AtomicFile::create(path)?;
-    ParquetWriter::new(&mut file).with_key_value_metadata(Some(stated_of(table))).finish(frame)?;
+    let written =
+        ParquetWriter::new(&mut file).with_key_value_metadata(Some(stated_of(table))).finish(frame);
+    // Polars wraps the words of the file system in its own.
+    if let Some(error) = file.failure() {
+        return Err(error.into());
+    }
+    written?;
     Ok(file.commit()?)
 }
 

@@ -28,7 +28,10 @@ fn grids_that_cannot_be() {
     bad(&format!("{scenes}seed = [1]\nsize = [8]\n"), &["16 to 1024"]);
     bad(&format!("{scenes}seed = [1]\nsteps = [3]\n"), &["`size` alone", "`steps`"]);
     bad(&format!("{scenes}seed = [1]\nsize = [64]\n[options]\nsize = 64\n"), &["in [grid] and in"]);
-    bad(&format!("{scenes}seed = {{ from = 0, count = 9000000 }}\n"), &["divide the grid"]);
+    bad(
+        &format!("{scenes}seed = {{ from = 0, count = 9000000 }}\n"),
+        &["54000000", "divide the grid"],
+    );
     bad("of = \"world\"\nshard = 0\n[grid]\nseed = [1]\n", &["from 1"]);
     bad("of = \"dreams\"\n[grid]\nseed = [1]\n", &["dreams", "world", "trace"]);
     bad("of = \"world\"\ntypo = 1\n[grid]\nseed = [1]\n", &["typo", "line"]);
