@@ -63,3 +63,15 @@ fn the_hash_is_of_what_is_run_and_of_nothing_else() {
     let seeds = format!("{HEAD}[grid]\nprompt = [\"a\"]\nseed = [1, 2]\n");
     assert_ne!(plan(&seeds).hash, hash);
 }
+
+#[test]
+fn the_sweeps_of_the_repository_are_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(root.join("probes/sweeps")).unwrap();
+    let names: Vec<String> =
+        files.map(|file| file.unwrap().path().display().to_string()).collect();
+    assert!(names.len() >= 3, "{names:?}");
+    let mut words = vec!["validate"];
+    words.extend(names.iter().map(String::as_str));
+    crate::succeeds(root, &words);
+}
