@@ -17,6 +17,7 @@ pub mod run;
 pub mod site;
 mod suggest;
 pub mod suite;
+pub mod sweep;
 pub mod table;
 pub mod world;
 

@@ -12,8 +12,10 @@ const MOST_LINES: usize = 550;
 const TORCH_HALF: [&str; 5] = ["tap", "model", "sampler", "pipeline", "train"];
 
 /// Modules of the half without libtorch.
-const PLAIN_HALF: [&str; 10] =
-    ["measure", "table", "figure", "world", "judge", "report", "run", "probe", "site", "suite"];
+const PLAIN_HALF: [&str; 11] = [
+    "measure", "table", "figure", "world", "judge", "report", "run", "probe", "site", "suite",
+    "sweep",
+];
 
 /// Each module of the torch half with those it may not use: what comes after it on the way
 /// from a site to the command line.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use denoscope::judge::imported::read::Evidence;
 use denoscope::judge::imported::{Detection, PublishedRule};
+use denoscope::run::UnfinishedError;
 use denoscope::suite::gap::{gaps, summarise};
 use denoscope::suite::judging::{Judged, ruling_row};
 use denoscope::suite::store::{Incomplete, StoreError};
@@ -262,7 +263,9 @@ fn what_is_done_is_found_again_and_a_torn_batch_is_not() {
     let open = || Incomplete::open(out.path(), "failures", "question");
     let mut store = open().unwrap();
     store.add(&judged(&suite, 0, 2)).unwrap();
-    assert!(matches!(open(), Err(StoreError::Busy { .. })), "two writers at once");
+    let second = open();
+    let is_busy = matches!(second, Err(StoreError::Unfinished(UnfinishedError::Busy { .. })));
+    assert!(is_busy, "two writers at once");
     let part = |name: &str| store.root().join("parts").join(name);
     // Killed between the two files of the second batch: it counts as not done.
     std::fs::copy(part("00000.atoms.parquet"), part("00001.atoms.parquet")).unwrap();

@@ -117,6 +117,14 @@ pub(super) fn edits(texts: &[String], model: &DiffusionModel, request: &Request)
     Ok(Edits(texts.iter().map(edit).collect::<Result<_>>()?))
 }
 
+/// Whether an edit names words of the prompt, and so means something else for every prompt.
+pub(super) fn name_words(texts: &[String]) -> bool {
+    texts
+        .iter()
+        .filter_map(|text| Words::parse(text).ok())
+        .any(|words| words.operation().is_ok_and(|(name, _)| ["mask", "weigh"].contains(&name)))
+}
+
 struct Maker<'a> {
     words: Words,
     model: &'a DiffusionModel,

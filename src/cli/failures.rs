@@ -7,6 +7,9 @@ mod plan;
 mod review;
 mod suite_args;
 
+pub(super) use drawn::{Batch, draw_batch};
+pub(super) use suite_args::{Opened, describe, image_judge};
+
 use std::collections::BTreeMap;
 
 use anyhow::Result;
@@ -25,6 +28,7 @@ use crate::report::Rerun;
 use crate::run::{RunFolder, TrainingRecord, digest_bytes};
 use crate::sampler::SamplerKind;
 use crate::suite::Job;
+pub(super) use crate::suite::judging::SuiteJudge;
 use crate::table::{ImageRow, JudgementRow, JudgementSummaryRow, OutcomeRow, frame, write_parquet};
 use crate::world::{self, Category, Generator, Mix, Sample, Split};
 
@@ -51,7 +55,7 @@ pub struct Args {
     #[command(subcommand)]
     action: Option<Action>,
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Prompts of each category
@@ -74,7 +78,7 @@ pub struct Args {
     batch: u64,
     /// Change what flows, such as "zero sites=mid.out steps=0-5"; may be repeated
     #[arg(long = "edit", value_name = "EDIT", long_help = super::edits::HELP)]
-    edits: Vec<String>,
+    pub(super) edits: Vec<String>,
     /// Optimiser steps that the model was trained for; kept for `probe history`
     #[arg(long, value_name = "N")]
     training_step: Option<u64>,
@@ -82,7 +86,7 @@ pub struct Args {
     #[arg(long, value_name = "N", requires = "training_step")]
     training_images: Option<u64>,
     #[command(flatten)]
-    suite: suite_args::SuiteArgs,
+    pub(super) suite: suite_args::SuiteArgs,
     #[command(flatten)]
     diagnosis: diagnosed::DiagnoseArgs,
 }
@@ -288,7 +292,7 @@ fn request(
 }
 
 /// The request for some images of suites.
-fn request_of(
+pub(super) fn request_of(
     args: &Args,
     model: &crate::model::checkpoint::DiffusionModel,
     jobs: &[Job<'_>],

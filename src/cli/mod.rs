@@ -51,6 +51,7 @@ mod spec;
 #[cfg(feature = "torch")]
 mod steps;
 mod suites;
+mod sweep;
 #[cfg(feature = "torch")]
 mod timesteps;
 #[cfg(feature = "torch")]
@@ -145,6 +146,8 @@ enum Command {
     Report(report::Args),
     /// List, show and check suites of prompts
     Suites(suites::Args),
+    /// Run a grid of prompts, seeds and options in shards: here, or as job arrays of Slurm
+    Sweep(sweep::Args),
     /// Run a spec: a run written down as TOML
     Run(spec::RunArgs),
     /// Check specs without running them
@@ -231,6 +234,7 @@ impl Cli {
             Command::History(args) => history::run(args),
             Command::Report(args) => report::run(args),
             Command::Suites(args) => suites::run(args),
+            Command::Sweep(args) => sweep::run(args),
             Command::Run(args) => spec::run(args),
             Command::Validate(args) => spec::validate(args),
             Command::Schema(args) => schema::run(args),

@@ -51,6 +51,9 @@ pub struct ValidateArgs {
     specs: Vec<PathBuf>,
 }
 
+/// The kind of spec that is a grid of others.
+const SWEEP: &str = "sweep";
+
 /// Runs a spec.
 pub fn run(args: RunArgs) -> Result<u8> {
     let mut words = read(&args.spec)?;
@@ -62,7 +65,10 @@ pub fn run(args: RunArgs) -> Result<u8> {
 pub fn validate(args: ValidateArgs) -> Result<u8> {
     let mut code = 0;
     for spec in &args.specs {
-        let checked = read(spec).and_then(|words| parse(spec, &words));
+        let checked = read(spec).and_then(|words| match words[1].as_str() {
+            SWEEP => super::sweep::check(spec),
+            _ => parse(spec, &words).map(drop),
+        });
         match checked {
             Ok(_) => line(&format!("{}: fine", spec.display()))?,
             Err(error) => {
@@ -74,12 +80,16 @@ pub fn validate(args: ValidateArgs) -> Result<u8> {
     Ok(code)
 }
 
-fn parse(spec: &Path, words: &[String]) -> Result<Cli> {
+pub(super) fn parse(spec: &Path, words: &[String]) -> Result<Cli> {
     Cli::try_parse_from(words).map_err(|error| {
         // clap speaks of options; the spec has them as keys of the same names.
         let text = error.render().to_string();
         let first: Vec<&str> = text.lines().take_while(|l| !l.starts_with("Usage")).collect();
-        anyhow::anyhow!("{}: {}", spec.display(), first.join(" ").trim())
+        anyhow::anyhow!(
+            "{}: {}",
+            spec.display(),
+            first.join(" ").trim().trim_start_matches("error: ")
+        )
     })
 }
 
@@ -101,6 +111,14 @@ pub(super) fn command_line(spec: &Path, text: &str) -> Result<Vec<String>> {
         Some(other) => bail!("{}: version {other}; this probe reads {VERSION}", spec.display()),
         None => bail!("{}: `version` is missing: write version = {VERSION}", spec.display()),
     }
+    if kind == SWEEP {
+        return Ok(["probe", SWEEP, &spec.display().to_string()].map(str::to_owned).to_vec());
+    }
+    words_of(spec, kind, &table)
+}
+
+/// The command line of a command with options as a spec has them.
+pub(super) fn words_of(spec: &Path, kind: &str, table: &toml::Table) -> Result<Vec<String>> {
     let mut words = vec!["probe".to_owned(), kind.to_owned()];
     for argument in table.get(ARGUMENTS).and_then(toml::Value::as_array).into_iter().flatten() {
         match argument.as_str().filter(|text| !text.starts_with('-')) {

@@ -13,6 +13,8 @@ use super::RunError;
 pub struct AtomicFile {
     file: BufWriter<NamedTempFile>,
     target: PathBuf,
+    /// The system's number of the last error of writing.
+    failed: Option<i32>,
 }
 
 impl AtomicFile {
@@ -31,7 +33,21 @@ impl AtomicFile {
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder.tempfile_in(folder).map_err(RunError::io("write into", folder))?;
-        Ok(Self { file: BufWriter::new(file), target: target.to_owned() })
+        Ok(Self { file: BufWriter::new(file), target: target.to_owned(), failed: None })
+    }
+
+    /// What the file system refused last: writers of formats wrap its words in theirs, and then
+    /// a full disk cannot be told from a damaged table.
+    pub fn failure(&self) -> Option<RunError> {
+        let error = io::Error::from_raw_os_error(self.failed?);
+        Some(RunError::io("write", &self.target)(error))
+    }
+
+    fn remember<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &outcome {
+            self.failed = error.raw_os_error().or(self.failed);
+        }
+        outcome
     }
 
     /// Puts the file in its place, replacing what was there.
@@ -60,10 +76,12 @@ impl AtomicFile {
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        let outcome = self.file.write(bytes);
+        self.remember(outcome)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        let outcome = self.file.flush();
+        self.remember(outcome)
     }
 }

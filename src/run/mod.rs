@@ -7,7 +7,8 @@
 //! [`StoredRun`] reads one back, with its [`Manifest`]: what was run, on what, and the size and
 //! SHA-256 of every file.
 //!
-//! [`AtomicFile`] does the same for a single file.
+//! [`AtomicFile`] does the same for a single file. [`Unfinished`] keeps what is done of long work
+//! until all of it is.
 
 mod atomic;
 mod digest;
@@ -16,6 +17,7 @@ mod folder;
 mod manifest;
 mod paths;
 mod stored;
+mod unfinished;
 
 pub use atomic::AtomicFile;
 pub use digest::{digest_bytes, digest_file, digest_prompts, hash8};
@@ -26,4 +28,5 @@ pub use manifest::{
     FileRecord, Guidance, ImageRecord, MANIFEST_FILE, MANIFEST_VERSION, Manifest, ModelRecord,
     RuntimeRecord, SPEC_FILE, SamplingRecord, TrainingRecord, git_revision,
 };
-pub use stored::{FileProblem, StoredRun, Unfinished, list_runs, unfinished_runs};
+pub use stored::{FileProblem, InProgress, StoredRun, list_runs, unfinished_runs};
+pub use unfinished::{Unfinished, UnfinishedError, link_or_copy};

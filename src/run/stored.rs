@@ -165,7 +165,7 @@ pub fn list_runs(out: &Path) -> Result<Vec<String>, RunError> {
 
 /// A run that is being written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfinished {
+pub struct InProgress {
     /// What its folder is called, less the mark of unfinished ones.
     pub name: String,
     /// Images that are there already.
@@ -176,7 +176,7 @@ pub struct Unfinished {
 ///
 /// # Errors
 /// [`RunError::Io`] when the folder cannot be listed.
-pub fn unfinished_runs(out: &Path) -> Result<Vec<Unfinished>, RunError> {
+pub fn unfinished_runs(out: &Path) -> Result<Vec<InProgress>, RunError> {
     let list = || RunError::io("list", out);
     let mut found = Vec::new();
     for entry in fs::read_dir(out).map_err(list())? {
@@ -186,7 +186,7 @@ pub fn unfinished_runs(out: &Path) -> Result<Vec<Unfinished>, RunError> {
         let Some(name) = marks.iter().find_map(|mark| name.strip_prefix(mark)) else { continue };
         if is_locked(&entry.path()) {
             let images = fs::read_dir(entry.path().join("images")).map_or(0, Iterator::count);
-            found.push(Unfinished { name: name.to_owned(), images });
+            found.push(InProgress { name: name.to_owned(), images });
         }
     }
     found.sort_unstable_by(|a, b| a.name.cmp(&b.name));

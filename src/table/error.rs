@@ -82,6 +82,11 @@ pub enum TableError {
 }
 
 impl TableError {
+    /// Whether the disk is full or cannot be written, so that the next table would fail as well.
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Write(RunError::Io { .. }) | Self::Polars(PolarsError::IO { .. }))
+    }
+
     /// The same, with rows counted from the start of a table of which a part was checked.
     pub(super) fn with_rows_from(mut self, first: usize) -> Self {
         if let Self::Mismatch { problems, .. } = &mut self {

@@ -23,7 +23,9 @@ mod error;
 mod parquet;
 mod preview;
 mod render;
+mod scan;
 mod stream;
+mod tables;
 
 pub use build::{TableBuilder, frame, rows};
 pub use cells::{TextTable, flags, numbers, texts};
@@ -36,4 +38,6 @@ pub use error::{Problem, TableError};
 pub use parquet::{read_parquet, read_parquet_columns, write_parquet};
 pub use preview::{Preview, Value, preview};
 pub use render::{Format, UnknownFormat, render};
+pub use scan::{concatenate, scan};
 pub use stream::ParquetStream;
+pub use tables::Tables;

@@ -19,17 +19,32 @@ const VERSION_KEY: &str = "denoscope.version";
 /// # Errors
 /// [`TableError::Mismatch`], [`TableError::Write`].
 pub fn write_parquet<R: Row>(frame: &mut DataFrame, path: &Path) -> Result<(), TableError> {
-    check(frame, &R::TABLE)?;
+    write_declared(frame, &R::TABLE, path)
+}
+
+/// As [`write_parquet`], of a table known by its declaration alone.
+pub(super) fn write_declared(
+    frame: &mut DataFrame,
+    table: &TableDeclaration,
+    path: &Path,
+) -> Result<(), TableError> {
+    check(frame, table)?;
     let mut file = AtomicFile::create(path)?;
-    ParquetWriter::new(&mut file).with_key_value_metadata(Some(metadata::<R>())).finish(frame)?;
+    let written =
+        ParquetWriter::new(&mut file).with_key_value_metadata(Some(stated_of(table))).finish(frame);
+    // Polars wraps the words of the file system in its own.
+    if let Some(error) = file.failure() {
+        return Err(error.into());
+    }
+    written?;
     Ok(file.commit()?)
 }
 
-/// What a file of a table says of itself: its table and the version of its declaration.
-pub(super) fn metadata<R: Row>() -> KeyValueMetadata {
+/// What a file says of its table.
+pub(super) fn stated_of(table: &TableDeclaration) -> KeyValueMetadata {
     let pairs = [
-        (TABLE_KEY.to_owned(), R::TABLE.name.to_owned()),
-        (VERSION_KEY.to_owned(), R::TABLE.version.to_string()),
+        (TABLE_KEY.to_owned(), table.name.to_owned()),
+        (VERSION_KEY.to_owned(), table.version.to_string()),
     ];
     KeyValueMetadata::from_static(pairs.to_vec())
 }
@@ -43,10 +58,17 @@ pub(super) fn metadata<R: Row>() -> KeyValueMetadata {
 /// [`TableError::Open`], [`TableError::Unreadable`], [`TableError::OtherTable`],
 /// [`TableError::Version`], [`TableError::Mismatch`].
 pub fn read_parquet<R: Row>(path: &Path) -> Result<DataFrame, TableError> {
-    let names: Vec<&str> = R::TABLE.columns.iter().map(|column| column.name).collect();
-    let frame = open_table::<R>(path)?.finish().map_err(unreadable(path))?;
-    check(&frame, &R::TABLE)?;
-    Ok(frame.select(names)?)
+    read_declared(&R::TABLE, path)
+}
+
+/// As [`read_parquet`], of a table known by its declaration alone.
+pub(super) fn read_declared(
+    table: &TableDeclaration,
+    path: &Path,
+) -> Result<DataFrame, TableError> {
+    let frame = open_table(table, path)?.finish().map_err(unreadable(path))?;
+    check(&frame, table)?;
+    Ok(frame.select(table.columns.iter().map(|column| column.name))?)
 }
 
 /// Some columns of a table, in the order given: a long table has columns that not every reader
@@ -59,7 +81,7 @@ pub fn read_parquet_columns<R: Row>(
     columns: &[&str],
 ) -> Result<DataFrame, TableError> {
     let names = columns.iter().map(|&name| name.to_owned()).collect();
-    let read = open_table::<R>(path)?.with_columns(Some(names)).finish();
+    let read = open_table(&R::TABLE, path)?.with_columns(Some(names)).finish();
     let Ok(frame) = read else {
         // A column that is missing: reading all of it says which.
         return Ok(read_parquet::<R>(path)?.select(columns.iter().copied())?);
@@ -73,10 +95,10 @@ fn unreadable(path: &Path) -> impl Fn(PolarsError) -> TableError + '_ {
 }
 
 /// A file that says that it holds this table.
-fn open_table<R: Row>(path: &Path) -> Result<ParquetReader<File>, TableError> {
+fn open_table(table: &TableDeclaration, path: &Path) -> Result<ParquetReader<File>, TableError> {
     let mut reader = open(path)?;
     let (name, version) = stated(&mut reader).map_err(unreadable(path))?;
-    check_stated(path, &R::TABLE, name, version)?;
+    check_stated(path, table, name, version)?;
     Ok(reader)
 }
 

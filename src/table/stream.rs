@@ -9,7 +9,7 @@ use std::rc::Rc;
 use polars::prelude::*;
 
 use super::build::checked;
-use super::parquet::metadata;
+use super::parquet::stated_of;
 use super::{Row, TableError};
 use crate::run::{AtomicFile, RunError};
 
@@ -48,7 +48,7 @@ impl<R: Row> ParquetStream<R> {
         let file = Shared::new(AtomicFile::create(path)?);
         let empty = checked::<R>(Vec::new(), 0)?;
         let writer = ParquetWriter::new(file.clone())
-            .with_key_value_metadata(Some(metadata::<R>()))
+            .with_key_value_metadata(Some(stated_of(&R::TABLE)))
             .batched(empty.schema())
             .map_err(|error| file.explained(path, error))?;
         let (path, rows, group) = (path.to_owned(), Vec::new(), group.max(1));

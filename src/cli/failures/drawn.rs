@@ -92,19 +92,40 @@ fn draw(
     let bar = bar(jobs.len() as u64, "images");
     bar.set_position(done as u64);
     for batch in left.chunks(args.batch as usize) {
-        let of_batch: Vec<Job<'_>> = batch.iter().map(|(_, job)| *job).collect();
-        let request = request_of(args, model, &of_batch);
-        let mut edits = edits(&args.edits, model, &request)?;
-        let made =
-            generate(model, &request, Some(&mut edits), &mut |_, _| {}).with_context(|| {
-                format!("the run stopped; the same command goes on from {}", store.root().display())
-            })?;
-        let judged = judge_batch(args.suite.keep_images, batch, &made.images, judge, store)?;
+        let path = |file: &str| Ok(store.path(file)?);
+        let drawn = Batch { jobs: batch, images: "images", path: &path };
+        let judged = draw_batch(args, model, &drawn, judge).with_context(|| {
+            format!("the run stopped; the same command goes on from {}", store.root().display())
+        })?;
         store.add(&judged)?;
         bar.inc(batch.len() as u64);
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+/// Images that are drawn at once.
+pub(in crate::cli) struct Batch<'a> {
+    /// What is asked, each with its place in the run.
+    pub jobs: &'a [(u32, Job<'a>)],
+    /// Folder of the images in the run.
+    pub images: &'a str,
+    /// Where a file of the run is to be written; makes the folders above it.
+    pub path: &'a dyn Fn(&str) -> Result<PathBuf>,
+}
+
+/// Draws images and judges them.
+pub(in crate::cli) fn draw_batch(
+    args: &Args,
+    model: &DiffusionModel,
+    batch: &Batch<'_>,
+    judge: &mut SuiteJudge,
+) -> Result<Vec<Judged>> {
+    let jobs: Vec<Job<'_>> = batch.jobs.iter().map(|(_, job)| *job).collect();
+    let request = request_of(args, model, &jobs);
+    let mut edits = edits(&args.edits, model, &request)?;
+    let made = generate(model, &request, Some(&mut edits), &mut |_, _| {})?;
+    judge_batch(args.suite.keep_images, batch, &made.images, judge)
 }
 
 /// A drawn image as a file.
@@ -118,23 +139,23 @@ struct Encoded {
 
 fn judge_batch(
     keep: Keep,
-    batch: &[(u32, Job<'_>)],
+    batch: &Batch<'_>,
     images: &[RgbImage],
     judge: &mut SuiteJudge,
-    store: &Incomplete,
 ) -> Result<Vec<Judged>> {
-    let encode = |((_, job), image): (&(u32, Job<'_>), &RgbImage)| -> Result<Encoded> {
-        let file = format!("images/{}.png", job.file_stem());
-        let (png, path) = (encode_png(image)?, store.path(&file)?);
-        Ok(Encoded { file, path, sha256: digest_bytes(&png), png })
+    let png: Vec<Vec<u8>> = images.par_iter().map(encode_png).collect::<Result<_, _>>()?;
+    let encode = |((_, job), png): (&(u32, Job<'_>), Vec<u8>)| -> Result<Encoded> {
+        let file = format!("{}/{}.png", batch.images, job.file_stem());
+        Ok(Encoded { path: (batch.path)(&file)?, file, sha256: digest_bytes(&png), png })
     };
-    let encoded: Vec<Encoded> = batch.par_iter().zip(images).map(encode).collect::<Result<_>>()?;
+    let encoded: Vec<Encoded> = batch.jobs.iter().zip(png).map(encode).collect::<Result<_>>()?;
     // A program reads images from their files; the exact judge needs none.
     let from_files = matches!(judge, SuiteJudge::External(_));
     if from_files {
         encoded.iter().try_for_each(|one| AtomicFile::write(&one.path, &one.png))?;
     }
     let made: Vec<Made<'_>> = batch
+        .jobs
         .iter()
         .zip(images)
         .zip(&encoded)

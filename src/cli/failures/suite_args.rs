@@ -147,6 +147,16 @@ impl Opened {
         self.suites.iter().map(|(suite, identity)| (suite, identity))
     }
 
+    /// Has every prompt drawn with these seeds instead of its own.
+    pub fn take_seeds(&mut self, seeds: &[u64]) {
+        let seeds: Vec<u64> = seeds.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        for (suite, identity) in &mut self.suites {
+            suite.seeds.clone_from(&seeds);
+            suite.items.iter_mut().for_each(|item| item.seeds.clear());
+            *identity = suite.identity();
+        }
+    }
+
     /// The suites with their identities, to be changed.
     pub fn each_mut(&mut self) -> impl Iterator<Item = &mut (Suite, SuiteIdentity)> {
         self.suites.iter_mut()

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use image::RgbImage;
 
 use super::model_args::ModelArgs;
-use super::output::{Format, OutputArgs, line, note};
+use super::output::{Format, OutputArgs, bar, line, note};
 use super::run_model::{SampleArgs, facts, finish, manifest, quoted, warn_of_cut_words};
 use crate::figure::{Figure, WIDE, encode_png};
 use crate::model::checkpoint::DiffusionModel;
@@ -22,7 +22,7 @@ use crate::run::{RunFolder, digest_bytes};
 use crate::site::Glob;
 use crate::table::{ImageRow, PatchRow, frame, write_parquet};
 use crate::world::Exchange;
-use tracing::Tracing;
+pub(super) use tracing::Tracing;
 
 const EXAMPLES: &str = "\
 Both prompts start from the same noise. Groups of sites are restored to what they have in the
@@ -47,7 +47,7 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
-    sample: SampleArgs,
+    pub(super) sample: SampleArgs,
     /// The prompt whose run is changed
     #[arg(
         long,
@@ -68,11 +68,11 @@ pub struct Args {
     sites: Vec<String>,
     /// Most bytes of the clean run to keep, such as 500MB or 4GiB
     #[arg(long, value_name = "BYTES", default_value = "4GiB", value_parser = super::trace::parse_bytes)]
-    budget: u64,
+    pub(super) budget: u64,
     #[command(flatten)]
     head: heads::HeadArgs,
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -102,12 +102,7 @@ const DEFAULT_COUNT: u64 = 8;
 
 /// Runs the command.
 pub fn run(mut args: Args) -> Result<u8> {
-    if args.sample.guidance == 0.0 {
-        bail!("guidance 0 leaves the prompt out: nothing of it can be restored; give 1 or more");
-    }
-    if !args.sample.edits.is_empty() {
-        bail!("--edit is for other commands: probe patch makes its own edits");
-    }
+    check(&args)?;
     if args.head.heads {
         return heads::run(args);
     }
@@ -116,18 +111,16 @@ pub fn run(mut args: Args) -> Result<u8> {
     let model = args.model.open()?;
     args.sample.settle(&model)?;
     let request = args.sample.request(&model)?;
-    request.check(&model)?;
-    let other = Request { prompts: vec![corrupted; request.seeds.len()], ..request.clone() };
-    other.check(&model)?;
-    warn_of_cut_words(&model, &request)?;
-    let groups = groups(&args.sites, &model)?;
-    let tracing = Tracing::new(&model, request, other, groups, args.windows.into())?;
-    tracing.check_budget(&model, args.budget)?;
+    let tracing = tracing(&args, &model, request, corrupted)?;
+    warn_of_cut_words(&model, &tracing.clean)?;
     let spec = spec(&args)?;
     let mut manifest = manifest("patch", &args.model, &model, &tracing.clean);
     manifest.schemas = crate::table::versions();
     let folder = RunFolder::create(&args.output.out, "patch", &spec)?;
-    let traced = tracing.run(&model, || args.model.open(), (folder.name(), args.budget))?;
+    let bar = bar(0, "steps");
+    let open = || args.model.open();
+    let traced = tracing.run(&model, open, (folder.name(), args.budget), &bar)?;
+    bar.finish_and_clear();
 
     let rows = &traced.rows;
     let path = folder.path("tables/patch.parquet")?;
@@ -152,6 +145,33 @@ pub fn run(mut args: Args) -> Result<u8> {
     }
     note(&format!("report: {}", at.join("report.html").display()));
     Ok(0)
+}
+
+/// Checks what needs no model.
+pub(super) fn check(args: &Args) -> Result<()> {
+    if args.sample.guidance == 0.0 {
+        bail!("guidance 0 leaves the prompt out: nothing of it can be restored; give 1 or more");
+    }
+    if !args.sample.edits.is_empty() {
+        bail!("--edit is for other commands: probe patch makes its own edits");
+    }
+    Ok(())
+}
+
+/// The runs between a request and the same of another prompt, checked.
+pub(super) fn tracing(
+    args: &Args,
+    model: &DiffusionModel,
+    clean: Request,
+    corrupted: String,
+) -> Result<Tracing> {
+    clean.check(model)?;
+    let other = Request { prompts: vec![corrupted; clean.seeds.len()], ..clean.clone() };
+    other.check(model)?;
+    let groups = groups(&args.sites, model)?;
+    let tracing = Tracing::new(model, clean, other, groups, args.windows.into())?;
+    tracing.check_budget(model, args.budget)?;
+    Ok(tracing)
 }
 
 fn print_findings(rows: &[PatchRow]) -> Result<()> {

@@ -11,7 +11,6 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Kind, Tensor};
 
 use super::Group;
-use crate::cli::output::bar;
 use crate::cli::workers::{OneThreadEach, share_out, worth_it};
 use crate::judge;
 use crate::model::checkpoint::DiffusionModel;
@@ -26,7 +25,7 @@ use crate::tap::{RawRecorder, Tap};
 use crate::world::{self, Expectations};
 
 /// All that is going to be run.
-pub(super) struct Tracing {
+pub(in crate::cli) struct Tracing {
     pub clean: Request,
     pub corrupted: Request,
     sites: Sites,
@@ -37,7 +36,7 @@ pub(super) struct Tracing {
 }
 
 /// What came of it.
-pub(super) struct Traced {
+pub(in crate::cli) struct Traced {
     pub rows: Vec<PatchRow>,
     /// Images of the two ends.
     pub images: Vec<(String, Vec<RgbImage>)>,
@@ -131,20 +130,20 @@ impl Tracing {
         model: &DiffusionModel,
         open: impl Fn() -> Result<DiffusionModel> + Sync,
         (run, budget): (&str, u64),
+        bar: &ProgressBar,
     ) -> Result<Traced> {
         let changes = self.changes();
         let workers = worth_it(model, changes.len());
         let _threads = OneThreadEach::of(workers);
-        let bar = bar(0, "steps");
         bar.set_length(self.evaluations(&changes) as u64);
         let keep = || RawRecorder::new(self.restored(), None, budget).of_branch(Branch::Cond);
         let mut recorder = keep();
-        let clean = draw(model, &self.clean, Outputs::Asked, &mut recorder, &bar)?;
+        let clean = draw(model, &self.clean, Outputs::Asked, &mut recorder, bar)?;
         let kept: Kept = recorder.into_tensors().into_iter().collect();
         let mut recorder = keep();
         let mut outputs = Vec::new();
         let keeping = Outputs::Kept(&mut outputs);
-        let corrupted = draw(model, &self.corrupted, keeping, &mut recorder, &bar)?;
+        let corrupted = draw(model, &self.corrupted, keeping, &mut recorder, bar)?;
         let own: Kept = recorder.into_tensors().into_iter().collect();
 
         let ends = Ends::new(self, run, &clean, &corrupted)?;
@@ -153,11 +152,10 @@ impl Tracing {
         let ingredients = Ingredients { clean: kept, corrupted: own, outputs };
         let shares = (0..workers).map(|_| ingredients.shared()).collect();
         let made = share_out(&changes, model, shares, open, |model, ingredients, change| {
-            let made = self.changed(model, change, ingredients, &bar)?;
+            let made = self.changed(model, change, ingredients, bar)?;
             let first_image = made.images.first().context("no image was made")?.clone();
             Ok(Changed { rows: ends.rows(change, &made)?, first_image })
         })?;
-        bar.finish_and_clear();
         let first = |made: &Generation| made.images[0].clone();
         let pictures = PatchImages {
             clean: (self.clean.prompts[0].clone(), first(&clean)),

@@ -14,10 +14,10 @@ use super::run_model::{SampleArgs, finish, generate_with_bar, manifest, warn_of_
 use crate::figure::encode_png;
 use crate::model::checkpoint::DiffusionModel;
 use crate::model::parameters::save_tensors;
-use crate::pipeline::{Generation, Request};
+use crate::pipeline::{Generation, Request, generate};
 use crate::run::{RunFolder, digest_bytes};
 use crate::site::Site;
-use crate::table::{self, ImageRow, InversionRow, Row};
+use crate::table::{self, ImageRow, InversionRow, Row, Tables};
 use crate::tap::edit::Edits;
 use crate::tap::{All, Tap, Then};
 use plan::Plan;
@@ -71,11 +71,11 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    sample: SampleArgs,
+    pub(super) sample: SampleArgs,
     #[command(flatten)]
     image: ImageArgs,
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -144,6 +144,47 @@ pub fn run(mut args: Args) -> Result<u8> {
         None => {}
     }
     Ok(0)
+}
+
+impl Args {
+    /// Whether a recorder names the tokens of the prompt.
+    pub(super) fn goes_by_words_of_prompt(&self) -> bool {
+        self.record.contains(&Recorder::Attention)
+    }
+}
+
+/// How the rows of a run are called.
+pub(super) struct Recording<'a> {
+    /// Of the column `run`.
+    pub run: &'a str,
+    /// Of the column `sample`, image by image.
+    pub samples: &'a [u32],
+}
+
+/// What the recorders make of one request, and the rows of each image in all tables.
+pub(super) fn record(
+    args: &Args,
+    model: &DiffusionModel,
+    request: &Request,
+    recording: &Recording<'_>,
+) -> Result<(Tables, Vec<u32>)> {
+    let plan = Plan::new(args, model, request)?;
+    let edits = args.sample.edits(model, request)?;
+    check_edits(&edits, &args.record, model)?;
+    // Recorders write while the run goes on; what they wrote is taken over from here.
+    let scratch = tempfile::tempdir().context("a folder for what is recorded")?;
+    let folder = RunFolder::create(scratch.path(), "trace", "")?;
+    let recorded = Recorded { plan: &plan, model, request, folder: &folder };
+    let mut tap = Then(edits, recorded.recorders(&args.record, args.budget)?);
+    generate(model, request, Some(&mut tap), &mut |_, _| {})?;
+    let Then(_, Then(All(at_work), _)) = tap;
+    at_work.into_iter().try_for_each(|recorder| recorder.finish(&folder))?;
+    let mut tables = Tables::new();
+    for table in args.record.iter().flat_map(|recorder| recorder.tables()) {
+        tables.read(table.name, &folder.path(&format!("tables/{}.parquet", table.name))?)?;
+    }
+    let rows = tables.renumber(recording.run, recording.samples)?;
+    Ok((tables, rows))
 }
 
 /// Nobody reads so many rows; programs read the file.

@@ -18,6 +18,7 @@ mod outcome;
 mod recorded;
 mod runs;
 mod suite;
+mod sweep;
 mod timesteps;
 mod tracing;
 
@@ -42,6 +43,7 @@ pub use runs::{
     DoctorRow, ImageRow, InversionRow, ModelCheckRow, ModelRow, ScheduleRow, SchemaRow,
 };
 pub use suite::{BenchmarkRow, GapRow, OutcomeSummaryRow, SuiteRow};
+pub use sweep::{SweepConditionRow, SweepItemRow, SweepMergedRow, SweepShardRow};
 pub use timesteps::{
     AttentionOverTimeRow, BandAgreementRow, CommitmentRow, LinearProbeRow, NoiseLevelRow,
     PromptSwitchRow, SiteSimilarityRow, X0AnswerRow,
@@ -77,6 +79,7 @@ static DECLARATIONS: LazyLock<Vec<TableDeclaration>> = LazyLock::new(|| {
         runs::TABLES,
         suite::TABLES,
         timesteps::TABLES,
+        sweep::TABLES,
         tracing::TABLES,
     ]
     .concat()

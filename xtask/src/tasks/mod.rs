@@ -11,6 +11,7 @@ mod overhead;
 mod parity;
 mod probe;
 mod setup;
+mod sweeps;
 mod test;
 
 use std::ffi::OsString;
@@ -43,6 +44,7 @@ pub const TASKS: &[Task] = &[
     gate::TASK,
     browser::TASK,
     gallery::TASK,
+    sweeps::TASK,
     help::TASK,
 ];
 

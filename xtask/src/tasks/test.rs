@@ -149,8 +149,24 @@ fn torchless(bench: &Bench) -> Result<Outcome> {
     bench.cargo(&[&arguments[..], &["--", "-D", "warnings"]].concat(), &[])
 }
 
+/// Programs that some tests run against, whose they are, and how to get them. Without them these
+/// tests pass over.
+const COMPONENTS: [(&str, &str, &str); 1] =
+    [("sbatch", "Slurm", "apt-get install slurm-wlm munge")];
+
+/// Says which tests will pass over because a program is not there.
+fn tell_of_missing_components() {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    for (program, whose, command) in COMPONENTS {
+        if !std::env::split_paths(&path).any(|place| place.join(program).is_file()) {
+            eprintln!("{whose} is not installed: tests against it are skipped ({command})");
+        }
+    }
+}
+
 /// Unit and integration tests.
 fn tests(bench: &Bench) -> Result<Outcome> {
+    tell_of_missing_components();
     if bench.has("nextest") {
         let arguments = ["nextest", "run", "--release", "--locked", "--workspace"];
         return bench

@@ -1,0 +1,85 @@
+//! Causal tracing between two prompts: `probe patch`.
+
+use anyhow::{Result, bail};
+use indicatif::ProgressBar;
+
+use super::models::{Models, Opened};
+use super::trace::request;
+use super::{Given, Kind, Place, Work, command, first};
+use crate::cli::patch::{self, Tracing};
+use crate::cli::{Command, run_model};
+use crate::pipeline::Request;
+use crate::run::Manifest;
+use crate::sweep::{Asks, Condition, Item, Plan};
+use crate::table::{PatchRow, Tables};
+
+pub(super) const KIND: Kind = Kind {
+    name: "patch",
+    asks: Asks::Pairs,
+    check: |plan, condition| args_of(plan, condition).map(drop),
+    open: |plan, condition, models| Ok(Box::new(Patching::new(plan, condition, models)?)),
+};
+
+/// The command's arguments, with the prompts of the first item.
+fn args_of(plan: &Plan, condition: &Condition) -> Result<patch::Args> {
+    let asked = &first(plan, condition)?.asked;
+    let text = |prompt: &Option<String>| prompt.clone().unwrap_or_default().into();
+    let prompts = [("prompt", text(&asked.prompt)), ("corrupted", text(&asked.corrupted))];
+    match command(plan, condition, KIND.name, &prompts)? {
+        Command::Patch(args) => {
+            patch::check(&args)?;
+            Ok(args)
+        }
+        _ => bail!("{}: not the options of {}", plan.spec.path.display(), KIND.name),
+    }
+}
+
+struct Patching {
+    args: patch::Args,
+    opened: Opened,
+    like: Request,
+}
+
+impl Patching {
+    fn new(plan: &Plan, condition: &Condition, models: &mut Models) -> Result<Self> {
+        let mut args = args_of(plan, condition)?;
+        let opened = models.open(&args.model)?;
+        args.sample.settle(&opened.model)?;
+        let like = args.sample.request(&opened.model)?;
+        Ok(Self { args, opened, like })
+    }
+
+    /// The runs of one item. Its controls are drawn by its own seed, so items run one by one.
+    fn tracing(&self, item: &Item) -> Result<Tracing> {
+        let clean = request(&self.like, std::slice::from_ref(item));
+        let corrupted = item.asked.corrupted.clone().unwrap_or_default();
+        patch::tracing(&self.args, &self.opened.model, clean, corrupted)
+    }
+}
+
+impl Work for Patching {
+    fn check(&self, items: &[Item]) -> Result<()> {
+        items.iter().try_for_each(|item| self.tracing(item).map(drop))
+    }
+
+    fn run(&mut self, items: &[Item], place: &Place<'_>) -> Result<Given> {
+        let mut given = Given { tables: Tables::new(), rows: Vec::new() };
+        for item in items {
+            let (model, open) = (&self.opened.model, || self.args.model.open());
+            let called = (place.run.as_str(), self.args.budget);
+            let traced = self.tracing(item)?.run(model, open, called, &ProgressBar::hidden())?;
+            given.rows.push(traced.rows.len() as u32);
+            let rows = traced.rows.into_iter();
+            given.tables.add(rows.map(|row| PatchRow { sample: item.number, ..row }))?;
+        }
+        Ok(given)
+    }
+
+    fn manifest(&self) -> Manifest {
+        let model = &self.opened.model;
+        let mut manifest = run_model::manifest(KIND.name, &self.args.model, model, &self.like);
+        manifest.schemas = crate::table::versions();
+        manifest.model = Some(self.opened.record.clone());
+        manifest
+    }
+}
