@@ -193,7 +193,7 @@ fn without_clip_or_world_their_measures_are_left_out() {
     for (_, shown) in &mut plain.scales {
         shown.features = None;
         for row in &mut shown.rows {
-            row.clip_cosine = None;
+            (row.clip_cosine, row.clip_cosine_of_other) = (None, None);
             (row.atoms, row.atoms_held, row.atoms_of_other) = (None, None, None);
         }
     }

@@ -163,7 +163,8 @@ impl Outcome {
     /// The weakest change of a kind from which on fewer images have all that captions say.
     fn breaking(&self, kind: &Kind) -> Option<Finding> {
         let rows = of_kind(&self.survival, kind, EVERYTHING);
-        let alone = self.row(EVERYTHING, None)?;
+        // Where nothing is left to lose, nothing can be said of what loses it.
+        let alone = self.row(EVERYTHING, None).filter(|row| row.value > 0.0)?;
         let last = rows.last()?;
         let below = |row: &&&LatentSurvivalRow| {
             row.high.zip(alone.low).is_some_and(|(high, low)| high < low)
