@@ -42,13 +42,8 @@ impl Crossover {
             Logistic { penalty: PENALTY, iterations: ITERATIONS }.fit(scaled.view(), &labels)?;
         // Two points of the log-odds give the line.
         let at = Array2::from_shape_fn((2, 1), |(i, _)| i as f64);
-        let p = fit.probabilities(at.view());
-        let odds = |row: usize| {
-            let yes = p[[row, 1]].clamp(f64::MIN_POSITIVE, 1.0);
-            let no = p[[row, 0]].clamp(f64::MIN_POSITIVE, 1.0);
-            yes.ln() - no.ln()
-        };
-        let (from, slope) = (odds(0), odds(1) - odds(0));
+        let odds = fit.log_odds(at.view()).ok_or(Undefined::OneClass)?;
+        let (from, slope) = (odds[0], odds[1] - odds[0]);
         if slope == 0.0 || !slope.is_finite() {
             return Err(Undefined::NotSolved);
         }

@@ -39,7 +39,7 @@ pub struct LogisticFit {
 
 #[derive(Clone, Debug)]
 enum Fitted {
-    /// One weight vector; the probability is of the class whose place in the list is `second`.
+    /// One weight vector, that of the class whose place in the list is `second`.
     Two {
         fit: Box<FittedLogisticRegression<f64, usize>>,
         second: usize,
@@ -51,6 +51,14 @@ impl LogisticFit {
     /// The classes there were, in rising order.
     pub fn classes(&self) -> &[usize] {
         &self.classes
+    }
+
+    /// ln p/(1 − p) of the second of two classes, [rows]; none with more classes. Where a
+    /// probability is 1 to rounding, this still tells how sure the regression is.
+    pub fn log_odds(&self, x: ArrayView2<'_, f64>) -> Option<Array1<f64>> {
+        let Fitted::Two { fit, second } = &self.fitted else { return None };
+        let of_second = x.dot(fit.params()) + fit.intercept();
+        Some(if *second == 1 { of_second } else { -of_second })
     }
 
     /// Probabilities [rows, classes], in the order of [`LogisticFit::classes`].
