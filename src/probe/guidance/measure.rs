@@ -104,8 +104,8 @@ impl Measure {
     /// The name in sentences and figures.
     pub const fn label(self) -> &'static str {
         match self {
-            Measure::Right => "images with all that the prompt says",
-            Measure::Atoms => "parts of the prompt that the judge finds",
+            Measure::Right => "share of images with all that the prompt says",
+            Measure::Atoms => "share of the prompt that the judge finds",
             Measure::ClipCosine => "cosine of image and prompt in CLIP",
             Measure::Frechet => "Fréchet distance to renders, CLIP features",
             Measure::Kernel => "kernel distance to renders, CLIP features",
@@ -115,7 +115,7 @@ impl Measure {
             Measure::Pairwise => "feature distance of a prompt's images",
             Measure::Saturation => "saturation",
             Measure::Contrast => "RMS contrast",
-            Measure::Clipped => "clipped pixels",
+            Measure::Clipped => "share of clipped pixels",
             Measure::Laplacian => "Laplacian energy",
         }
     }
