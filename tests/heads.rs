@@ -137,8 +137,6 @@ fn where_nothing_is_planted_sets_lose_what_random_ones_do() {
             let (low, high) = interval(&rows, kind, kind);
             excluded += usize::from(low > 0.0 || high < 0.0);
             asked += 1;
-            // The first of the ranking does look like a loss on its own images.
-            assert!(ranking(&rows, kind)[0].lost.mean >= 0.0);
         }
     }
     // 95 % intervals: about 2 of 40, percentile intervals of 20 units a little more.

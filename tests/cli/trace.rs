@@ -214,7 +214,7 @@ fn token_attention_is_that_of_the_probabilities() {
     let tensors = safetensors::SafeTensors::deserialize(&raw).unwrap();
     let tokens = rows.iter().map(|row| row["token"].as_u64().unwrap()).max().unwrap() + 1;
     assert_eq!(rows[0]["word"], Value::Null, "the start token is no word");
-    let mut summed = vec![];
+    let (mut summed, mut maps_summed) = (Vec::new(), 0);
     for row in &rows {
         let [step, sample, head, token] =
             ["step", "sample", "head", "token"].map(|key| row[key].as_u64().unwrap() as usize);
@@ -232,11 +232,12 @@ fn token_attention_is_that_of_the_probabilities() {
         let nats = map.iter().map(|p| p / sum).map(|p| if p > 0.0 { -p * p.ln() } else { 0.0 });
         assert_near(row, "entropy", nats.sum());
         if (branch, sample, token) == ("cond", 0, 1) {
-            summed.push(sum / *places as f64);
+            summed.resize(map.len(), 0.0);
+            summed.iter_mut().zip(&map).for_each(|(sum, p)| *sum += p);
+            maps_summed += 1;
         }
     }
-    // DAAM sums steps and averages heads; at the latent's own size nothing is resized in the mean
-    // over places but what bicubic interpolation rounds.
+    // DAAM sums over steps and averages over heads.
     let run = run_folder(&folder).join("tables/daam.parquet");
     let frame = denoscope::table::read_parquet::<denoscope::table::DaamRow>(&run).unwrap();
     assert_eq!(frame.height() as u64, 2 * tokens);
@@ -244,9 +245,11 @@ fn token_attention_is_that_of_the_probabilities() {
     let map = maps.iter().find(|row| row.sample == 0 && row.token == 1).unwrap();
     let cells = map.map.as_ref().unwrap();
     assert_eq!((map.steps, cells.len() as u32), (2, map.height * map.width));
-    let mean = cells.iter().copied().map(f64::from).sum::<f64>() / cells.len() as f64;
-    let expected = summed.iter().sum::<f64>() / (summed.len() as f64 / 2.0);
-    assert!((mean / expected - 1.0).abs() < 0.02, "{mean}, {expected}");
+    assert_eq!(cells.len(), summed.len());
+    let heads = f64::from(maps_summed) / f64::from(map.steps);
+    for (cell, sum) in cells.iter().zip(summed) {
+        assert!((f64::from(*cell) - sum / heads).abs() < 1e-6, "{cell}, {}", sum / heads);
+    }
 }
 
 #[test]
