@@ -110,7 +110,7 @@ impl RepeatedOutcomes {
     /// Fewer than two prompts, or settings out of range.
     pub fn change_points(&self, search: &Search) -> Result<Vec<ChangePoint>, Undefined> {
         let mut found: Vec<(usize, f64, (usize, usize))> = Vec::new();
-        let mut segments = vec![0..self.times];
+        let mut segments: Vec<Range<usize>> = std::iter::once(0..self.times).collect();
         while let Some(segment) = segments.pop() {
             let Some((at, p)) = self.clearest(&segment, search)? else { continue };
             if p > search.significance {

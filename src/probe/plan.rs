@@ -197,9 +197,12 @@ fn outcomes(pairs: &[Pair]) -> Result<PairedOutcomes, Undefined> {
 /// Suite, judge and category of a pair.
 type Of = (Arc<str>, Arc<str>, Arc<str>);
 
+/// Seeds of a prompt and whether its images hold.
+type Images = Vec<(u64, bool)>;
+
 /// Two seeds of a prompt at a time, in the order of the seeds.
 fn of_seeds(side: &Side) -> Vec<(Of, Pair)> {
-    let mut images: BTreeMap<(Of, Arc<str>), Vec<(u64, bool)>> = BTreeMap::new();
+    let mut images: BTreeMap<(Of, Arc<str>), Images> = BTreeMap::new();
     for row in &side.outcomes.rows {
         if let Some(holds) = row.holds {
             let judge = side.outcomes.judge_with_version(&row.judge).into();

@@ -158,8 +158,8 @@ pub fn scores(suite: &str, atoms: &[JudgementRow]) -> Vec<BenchmarkRow> {
     let exact = |asked: &str, read: &str| f64::from(u8::from(ocr::anytext(asked, read).0));
     rows.push(row("anytext", "Sen. Acc", mean(&exact)));
     rows.push(row("anytext", "NED (higher is better)", mean(&|a, r| ocr::anytext(a, r).1)));
-    let rules: [(&str, fn(&str, &str) -> ocr::Errors); 2] =
-        [("hrs", ocr::hrs), ("strict", ocr::strict)];
+    type Rule = fn(&str, &str) -> ocr::Errors;
+    let rules: [(&str, Rule); 2] = [("hrs", ocr::hrs), ("strict", ocr::strict)];
     for (rule, errors) in rules {
         rows.push(row(rule, "NED (lower is better)", mean(&|a, r| errors(a, r).ned)));
         rows.push(row(rule, "CER", mean(&|a, r| errors(a, r).cer)));

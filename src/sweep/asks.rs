@@ -54,7 +54,7 @@ impl Asks {
     }
 
     pub(super) fn expand(self, spec: &Spec) -> Result<Expanded, SweepError> {
-        for name in self.axes().iter().filter(|name| spec.options.contains_key(**name)) {
+        if let Some(name) = self.axes().iter().find(|name| spec.options.contains_key(**name)) {
             let problem = format!("`{name}` makes items: list it in [grid], not in [options]");
             return Err(SweepError::grid(&spec.path, problem));
         }

@@ -146,10 +146,13 @@ fn reduced(q: &Tensor, k: &Tensor, places: &Tensor) -> Result<Reduced, tch::TchE
     Ok(Reduced { distance, diagonality, mean })
 }
 
+/// Explained shares, and components one after the other.
+type Components = (Vec<f32>, Vec<f32>);
+
 /// Explained shares and components of a map [positions, positions] whose rows are observations:
 /// the left singular vectors of the centred map, found by applying it to a few directions again
 /// and again (Halko, Martinsson & Tropp 2011, algorithm 4.4). `None` where all rows are alike.
-fn principal_components(map: &Tensor) -> Result<Option<(Vec<f32>, Vec<f32>)>, tch::TchError> {
+fn principal_components(map: &Tensor) -> Result<Option<Components>, tch::TchError> {
     let size = map.square().sum(Kind::Double).double_value(&[]);
     let map = map - map.mean_dim([0_i64].as_slice(), true, Kind::Float);
     let variance = map.square().sum(Kind::Double).double_value(&[]);

@@ -109,7 +109,7 @@ impl Ends<'_> {
             let images = match step {
                 0 => b.images.clone(),
                 step if step == steps => a.images.clone(),
-                step => self.from_step(step, &read, &outputs)?,
+                step => self.switched_at(step, &read, &outputs)?,
             };
             switched.push((step, images));
         }
@@ -126,7 +126,7 @@ impl Ends<'_> {
         Ok(recorder.into_tensors().into_iter().collect())
     }
 
-    fn from_step(
+    fn switched_at(
         &self,
         step: usize,
         read: &BTreeMap<String, Tensor>,

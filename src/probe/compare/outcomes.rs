@@ -144,7 +144,7 @@ impl Outcomes {
 }
 
 /// A text of a column that has no nulls.
-fn known<'a>(cell: Option<Option<&'a str>>) -> &'a str {
+fn known(cell: Option<Option<&str>>) -> &str {
     cell.flatten().unwrap_or_default()
 }
 

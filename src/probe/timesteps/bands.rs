@@ -94,10 +94,10 @@ pub fn noise_levels(
 ) -> Vec<NoiseLevelRow> {
     let crossings = null.crossing(COHERENT);
     let mut rows = Vec::new();
-    for band in 0..bands.count() {
+    for (band, crossing) in crossings.into_iter().enumerate() {
         let aspect = aspect(bands, band);
         rows.extend(of_band((run, &aspect), images, band, levels));
-        rows.extend(crossings[band].map(|sigma| {
+        rows.extend(crossing.map(|sigma| {
             let step = levels.step_of_sigma(sigma);
             let nearest = step.unwrap_or_else(|| end_nearest(levels, sigma));
             NoiseLevelRow { step, sigma, ..levels.row((run, &aspect, NOISE), nearest, None) }

@@ -13,11 +13,16 @@ pub const ENTROPY: &str = "entropy";
 /// Cosine of the predictions with and without the prompt.
 pub const COSINE: &str = "cosine";
 
+/// Measure, site and step.
+type Place = (&'static str, Option<String>, usize);
+/// Values, with the prompt of the image of each.
+type OfPrompts = (Vec<f64>, Vec<String>);
+
 /// Values of one run, image by image.
 #[derive(Clone, Debug, Default)]
 pub struct OverTime {
     /// By measure, site and step: values with the prompt of the image.
-    values: BTreeMap<(&'static str, Option<String>, usize), (Vec<f64>, Vec<String>)>,
+    values: BTreeMap<Place, OfPrompts>,
     /// Values that were not finite, and so left out.
     pub left_out: usize,
 }
@@ -51,10 +56,7 @@ impl OverTime {
         let place = |site: &Option<String>| {
             site.as_ref().and_then(|site| sites.iter().position(|other| other == site))
         };
-        let row = |((measure, site, step), (values, prompts)): (
-            &(&'static str, Option<String>, usize),
-            &(Vec<f64>, Vec<String>),
-        )| {
+        let row = |((measure, site, step), (values, prompts)): (&Place, &OfPrompts)| {
             let interval = mean_over(values, prompts).ok();
             AttentionOverTimeRow {
                 run: run.to_owned(),
