@@ -107,6 +107,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     if !args.sample.edits.is_empty() {
         bail!("--edit is for other commands: probe patch makes its own edits");
     }
+    args.head.check()?;
     if args.head.heads {
         return heads::run(args);
     }
