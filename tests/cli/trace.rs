@@ -206,7 +206,8 @@ fn specs_of_every_recorder_and_edit_run() {
 #[test]
 fn token_attention_is_that_of_the_probabilities() {
     let folder = TempDir::new().unwrap();
-    let site = "mid.attn.0.block.0.cross.probs";
+    // As fine as the latent, so that DAAM resizes nothing.
+    let site = "down.0.attn.0.block.0.cross.probs";
     let words =
         ["--record", "attention", "--steps", "2", "--sites", site, "--raw", "t.safetensors"];
     let rows = json(&mut probe_in(&folder, &trace(&words))).as_array().unwrap().clone();

@@ -103,6 +103,7 @@ const DEFAULT_COUNT: u64 = 8;
 /// Runs the command.
 pub fn run(mut args: Args) -> Result<u8> {
     check(&args)?;
+    args.head.check()?;
     if args.head.heads {
         return heads::run(args);
     }

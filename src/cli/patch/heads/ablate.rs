@@ -125,12 +125,12 @@ impl Ablating<'_> {
         let mut whole = self.jobs(RANKING, std::slice::from_ref(&nothing));
         whole.extend(self.jobs(HELD_OUT, &[nothing]));
         let singles = self.jobs(RANKING, &singles);
-        let sets = KINDS.len() + self.args.head.random_sets as usize;
+        let sets = KINDS.len() + self.args.head.random_sets() as usize;
         let of_sets = sets * self.images.len().div_ceil(2).div_ceil(self.batch);
 
         let workers = worth_it(model, singles.len());
         let _threads = OneThreadEach::of(workers);
-        let unprompted = match self.args.head.ablation {
+        let unprompted = match self.args.head.ablation() {
             Ablation::Zero => None,
             Ablation::Unprompted => Some(self.unprompted(model)?),
         };
@@ -156,7 +156,7 @@ impl Ablating<'_> {
 
     /// The first ranks of each kind, and as many heads at random.
     fn sets(&self, rows: &[HeadAblationRow], heads: &[Head]) -> Vec<Taken> {
-        let count = self.args.head.together as usize;
+        let count = self.args.head.together() as usize;
         let first = |kind: &str| Taken {
             heads: ranking(rows, kind).into_iter().filter_map(|e| e.head).take(count).collect(),
             set: Some(kind.to_owned()),
@@ -164,7 +164,7 @@ impl Ablating<'_> {
         };
         let mut sets: Vec<Taken> = kinds(rows).into_iter().map(first).collect();
         let mut random = ChaCha8Rng::seed_from_u64(self.args.sample.seed);
-        sets.extend((1..=self.args.head.random_sets).map(|number| Taken {
+        sets.extend((1..=self.args.head.random_sets()).map(|number| Taken {
             heads: heads.choose_multiple(&mut random, count).cloned().collect(),
             set: Some(format!("random-{number}")),
             control: Some(RANDOM_HEADS),

@@ -37,17 +37,49 @@ pub(super) struct HeadArgs {
     #[arg(long, conflicts_with_all = ["corrupted", "exchange", "windows", "budget"])]
     pub heads: bool,
     /// Prompts of the world, each about two coloured objects in a relation, instead of --prompt
-    #[arg(long, value_name = "N", requires = "heads", conflicts_with = "prompt", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(long, value_name = "N", conflicts_with = "prompt", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     from_world: Option<u64>,
-    /// What becomes of a head that is taken out
-    #[arg(long, value_enum, requires = "heads", default_value_t = Ablation::Zero)]
-    ablation: Ablation,
-    /// Heads that are taken out together on held-out images
-    #[arg(long, value_name = "N", requires = "heads", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
-    together: u32,
-    /// Random sets of as many heads that they are compared with
-    #[arg(long, value_name = "N", requires = "heads", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    random_sets: u32,
+    /// What becomes of a head that is taken out [default: zero]
+    #[arg(long, value_enum)]
+    ablation: Option<Ablation>,
+    /// Heads that are taken out together on held-out images [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    together: Option<u32>,
+    /// Random sets of as many heads that they are compared with [default: 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    random_sets: Option<u32>,
+}
+
+impl HeadArgs {
+    const TOGETHER: u32 = 4;
+    const RANDOM_SETS: u32 = 5;
+
+    /// Refuses options of heads where heads were not asked for. Clap's own `requires` passes over
+    /// an option that it takes to be excluded by another one.
+    pub fn check(&self) -> Result<()> {
+        let given = [
+            ("--from-world", self.from_world.is_some()),
+            ("--ablation", self.ablation.is_some()),
+            ("--together", self.together.is_some()),
+            ("--random-sets", self.random_sets.is_some()),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) if !self.heads => bail!("{name} goes with --heads; add it"),
+            _ => Ok(()),
+        }
+    }
+
+    fn ablation(&self) -> Ablation {
+        self.ablation.unwrap_or(Ablation::Zero)
+    }
+
+    fn together(&self) -> u32 {
+        self.together.unwrap_or(Self::TOGETHER)
+    }
+
+    fn random_sets(&self) -> u32 {
+        self.random_sets.unwrap_or(Self::RANDOM_SETS)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,7 +106,7 @@ pub(super) fn run(mut args: Args) -> Result<u8> {
     let model = args.model.open()?;
     args.sample.settle(&model)?;
     let layers = layers(&args.sites, &model)?;
-    check_together(args.head.together, &layers)?;
+    check_together(args.head.together(), &layers)?;
     let batch = images_at_once(&model);
     let first: Vec<usize> = (0..batch.min(images.len())).collect();
     let request = request(&args.sample, &model, &images, &first)?;
@@ -204,12 +236,12 @@ fn check_together(together: u32, layers: &[Site]) -> Result<()> {
 
 /// The options of heads, as a spec has them.
 fn own_options(args: &Args) -> Vec<(&'static str, toml::Value)> {
-    let ablation = args.head.ablation.to_possible_value();
+    let ablation = args.head.ablation().to_possible_value();
     let mut options = vec![("heads", true.into())];
     options.extend(args.head.from_world.map(|count| ("from_world", (count as i64).into())));
     options.extend(ablation.map(|value| ("ablation", value.get_name().into())));
-    options.push(("together", i64::from(args.head.together).into()));
-    options.push(("random_sets", i64::from(args.head.random_sets).into()));
+    options.push(("together", i64::from(args.head.together()).into()));
+    options.push(("random_sets", i64::from(args.head.random_sets()).into()));
     if !args.sites.is_empty() {
         options.push(("sites", args.sites.clone().into()));
     }
