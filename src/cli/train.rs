@@ -22,6 +22,7 @@ use crate::train::{Objective, SNAPSHOTS, StepReport, TrainingPlan, train};
 use crate::world::{Category, Mix};
 
 const EXAMPLES: &str = "\
+Examples:
 The autoencoder comes first, then the denoiser with its text encoder, into one folder:
   probe train vae --out runs/shapes
   probe train denoiser --out runs/shapes

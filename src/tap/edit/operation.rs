@@ -150,8 +150,13 @@ impl Working {
                 Some(x + vector.to_kind(x.kind()) * *by)
             }
             Operation::Mask(tokens) => {
-                let kept = x * factors(x, tokens, 0.0);
-                Some(&kept / kept.sum_dim_intlist([-1_i64].as_slice(), true, None::<Kind>))
+                // Where a word takes all, the probabilities of the others are too small for
+                // floating point; they then share alike instead of dividing zero by zero.
+                const LEAST: f64 = 1e-30;
+                let wide = x.to_kind(Kind::Float) + LEAST;
+                let kept = &wide * factors(&wide, tokens, 0.0);
+                let rest = kept.sum_dim_intlist([-1_i64].as_slice(), true, None::<Kind>);
+                Some((kept / rest).to_kind(x.kind()))
             }
             Operation::Weigh(tokens, by) => Some(x * factors(x, tokens, *by)),
             Operation::Freeze(step) => {
