@@ -249,9 +249,11 @@ fn files_of_another_table_version_or_program_are_told_apart() {
     write_raw(&mut table, &path, &[("denoscope.table", "images"), ("denoscope.version", "1")]);
     assert!(matches!(read(), Err(TableError::OtherTable { expected: "tokens", .. })));
     write_raw(&mut table, &path, &[("denoscope.table", "tokens"), ("denoscope.version", "7")]);
-    assert!(matches!(read(), Err(TableError::Version { known: 1, .. })));
+    let known = TokenRow::TABLE.version;
+    assert!(matches!(read(), Err(TableError::Version { known: k, .. }) if k == known));
     // Another program keeps the columns, perhaps in another order, and drops the metadata.
-    let mut shuffled = table.select(["word_index", "word", "piece", "id", "position"]).unwrap();
+    let backwards = TokenRow::TABLE.columns.iter().rev().map(|column| column.name);
+    let mut shuffled = table.select(backwards).unwrap();
     write_raw(&mut shuffled, &path, &[]);
     assert_eq!(**read().unwrap().schema(), TokenRow::TABLE.schema());
     write_raw(&mut table.drop("id").unwrap(), &path, &[]);
