@@ -13,8 +13,8 @@ use super::RunError;
 pub struct AtomicFile {
     file: BufWriter<NamedTempFile>,
     target: PathBuf,
-    /// The system's number of the last error of writing.
-    failed: Option<i32>,
+    /// Kind and words of the last error of writing.
+    failed: Option<(io::ErrorKind, String)>,
 }
 
 impl AtomicFile {
@@ -39,13 +39,14 @@ impl AtomicFile {
     /// What the file system refused last: writers of formats wrap its words in theirs, and then
     /// a full disk cannot be told from a damaged table.
     pub fn failure(&self) -> Option<RunError> {
-        let error = io::Error::from_raw_os_error(self.failed?);
+        let (kind, message) = self.failed.clone()?;
+        let error = io::Error::new(kind, message);
         Some(RunError::io("write", &self.target)(error))
     }
 
     fn remember<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &outcome {
-            self.failed = error.raw_os_error().or(self.failed);
+            self.failed = Some((error.kind(), error.to_string()));
         }
         outcome
     }
