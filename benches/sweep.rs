@@ -79,7 +79,7 @@ fn row(item: &Item, i: u32) -> TraceStatisticsRow {
         step: Some(i / 4),
         timestep: Some(f64::from(999 - i)),
         sigma: Some(f64::from(i) / 7.0),
-        branch: Some(if i % 2 == 0 { "cond" } else { "uncond" }.to_owned()),
+        branch: Some(if i.is_multiple_of(2) { "cond" } else { "uncond" }.to_owned()),
         site: format!("up.{}.attn.0.out", i % 4),
         mean: Some(x),
         std: Some(x.abs()),

@@ -38,7 +38,7 @@ fn rows(right: impl Fn(&[(&str, u32)], &str) -> f64, seed: u64) -> Vec<HeadAblat
                 sample,
                 prompt: format!("prompt {sample}"),
                 seed: sample.into(),
-                part: if sample % 2 == 0 { RANKING } else { HELD_OUT }.into(),
+                part: if sample.is_multiple_of(2) { RANKING } else { HELD_OUT }.into(),
                 site: one.map(|(layer, _)| layer.to_owned()),
                 head: one.map(|(_, head)| head),
                 heads: heads.len() as u32,

@@ -53,7 +53,7 @@ impl LogisticFit {
         &self.classes
     }
 
-    /// ln p/(1 − p) of the second of two classes, [rows]; none with more classes. Where a
+    /// ln p/(1 − p) of the second of two classes, \[rows\]; none with more classes. Where a
     /// probability is 1 to rounding, this still tells how sure the regression is.
     pub fn log_odds(&self, x: ArrayView2<'_, f64>) -> Option<Array1<f64>> {
         let Fitted::Two { fit, second } = &self.fitted else { return None };

@@ -2,7 +2,7 @@
 //!
 //! [`features`] makes numbers of the maps of a prompt's words at each step; [`Diagnosis`] fits, for
 //! each category and each number of steps seen, a logistic regression of the judge's verdict on
-//! them, and measures it on prompts that it has not seen; [`report`] is for people.
+//! them, and measures it on prompts that it has not seen; `report` is for people.
 
 pub mod features;
 mod report;

@@ -24,7 +24,7 @@ pub const RENDERED: &str = "rendered";
 pub struct BandTrajectory {
     /// What intervals resample: its prompt, or its scene.
     pub unit: String,
-    /// [step][band].
+    /// By step, then by band.
     pub steps: Vec<Vec<Option<Agreement>>>,
 }
 
