@@ -48,7 +48,6 @@ mod schema;
 #[cfg(feature = "torch")]
 mod sites;
 mod spec;
-#[cfg(feature = "torch")]
 mod steps;
 mod suites;
 mod sweep;

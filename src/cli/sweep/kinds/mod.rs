@@ -63,6 +63,7 @@ pub(super) trait Work {
 }
 
 /// Where results belong.
+#[cfg_attr(not(feature = "torch"), expect(dead_code, reason = "kinds that draw images read it"))]
 pub(super) struct Place<'a> {
     /// What the column `run` of tables says.
     pub run: String,
