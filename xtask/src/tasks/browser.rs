@@ -69,7 +69,7 @@ const RUNS: &[(&str, &[&str])] = &[
     ),
     ("forward", &["forward"]),
     ("trace", &["trace", "--prompt", "a red ball", "--sites", "step.*", "--steps", "4"]),
-    ("failures", &["failures", "--category", "single", "--count", "4", "--steps", "4"]),
+    ("failures", &["failures", "--category", "one-object", "--count", "4", "--steps", "4"]),
 ];
 
 fn run(arguments: &[OsString]) -> Result<ExitCode> {

@@ -17,7 +17,7 @@ pub const TASK: Task = Task {
     name: "test",
     arguments: "[STEP…] [--libtorch python|wheels]",
     about: "Run every check, or the named ones: fmt, clippy, docs, torchless, tests, doctests, gate, \
-            browser, deny",
+            deny",
     run,
 };
 
@@ -36,7 +36,6 @@ const STEPS: &[Step] = &[
     Step { name: "tests", run: tests },
     Step { name: "doctests", run: doctests },
     Step { name: "gate", run: gate },
-    Step { name: "browser", run: browser },
     Step { name: "deny", run: deny },
 ];
 
@@ -193,20 +192,6 @@ fn tests(bench: &Bench) -> Result<Outcome> {
 /// Examples in the documentation.
 fn doctests(bench: &Bench) -> Result<Outcome> {
     bench.cargo(&["test", "--release", "--locked", "--workspace", "--doc"], &[])
-}
-
-/// Reports in a real browser, where there is one.
-fn browser(_: &Bench) -> Result<Outcome> {
-    match super::browser::missing() {
-        Some(missing) => Ok(Outcome::Skipped(missing)),
-        None => match (super::browser::TASK.run)(&[]) {
-            Ok(_) => Ok(Outcome::Passed),
-            Err(error) => {
-                eprintln!("{error:#}");
-                Ok(Outcome::Failed)
-            }
-        },
-    }
 }
 
 /// The built-in model against its baseline: has a change of sampler, guidance or denoiser made it
