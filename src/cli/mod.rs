@@ -28,6 +28,8 @@ mod image_args;
 #[cfg(feature = "torch")]
 mod image_file;
 #[cfg(feature = "torch")]
+mod kept;
+#[cfg(feature = "torch")]
 mod latent;
 mod log_lines;
 #[cfg(feature = "torch")]

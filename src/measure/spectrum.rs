@@ -8,6 +8,7 @@
 use ndarray::{Array2, ArrayView2, Axis, Zip};
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex;
+use serde::{Deserialize, Serialize};
 
 use super::Undefined;
 
@@ -93,7 +94,7 @@ impl Bands {
 }
 
 /// How a field agrees with another in one band.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     /// Re Σ X Ȳ / √(Σ|X|² Σ|Y|²), in [−1, 1]: whether they have the same pattern, whatever its
     /// strength.

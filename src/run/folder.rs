@@ -50,14 +50,38 @@ impl RunFolder {
     /// [`RunError::Io`] when the folder cannot be made or written to, or the disk is full;
     /// [`RunError::ProbeName`].
     pub fn create(out: &Path, probe: &str, spec: &str) -> Result<Self, RunError> {
-        if probe.is_empty() || !probe.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-')) {
-            return Err(RunError::ProbeName { name: probe.to_owned() });
-        }
-        fs::create_dir_all(out).map_err(RunError::io("create", out))?;
-        remove_abandoned(out);
+        prepare(out, probe)?;
         let started = now();
         let wanted = format!("{}-{probe}-{}", started.strftime("%Y%m%dT%H%M%SZ"), hash8(spec));
-        let (name, temporary) = reserve(out, &wanted)?;
+        let reserved = reserve(out, &wanted)?;
+        Self::begin((out, probe, spec), started, reserved)
+    }
+
+    /// Starts the folder of a run that was begun before under this name; none where another run
+    /// has taken it.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`].
+    pub(super) fn go_on(
+        out: &Path,
+        probe: &str,
+        spec: &str,
+        (name, started): (&str, Timestamp),
+    ) -> Result<Option<Self>, RunError> {
+        prepare(out, probe)?;
+        let (reserved, temporary) = reserve(out, name)?;
+        if reserved != name {
+            fs::remove_dir(&temporary).map_err(RunError::io("remove", &temporary))?;
+            return Ok(None);
+        }
+        Self::begin((out, probe, spec), started, (reserved, temporary)).map(Some)
+    }
+
+    fn begin(
+        (out, probe, spec): (&Path, &str, &str),
+        started: Timestamp,
+        (name, temporary): (String, PathBuf),
+    ) -> Result<Self, RunError> {
         let mut run = Self {
             out: out.to_owned(),
             name,
@@ -162,6 +186,16 @@ pub(super) fn encode(manifest: &Manifest) -> Result<Vec<u8>, RunError> {
         serde_json::to_vec_pretty(manifest).map_err(|source| RunError::Encode { source })?;
     json.push(b'\n');
     Ok(json)
+}
+
+/// Checks the probe's name, makes `out`, and removes what killed runs have left in it.
+fn prepare(out: &Path, probe: &str) -> Result<(), RunError> {
+    if probe.is_empty() || !probe.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-')) {
+        return Err(RunError::ProbeName { name: probe.to_owned() });
+    }
+    fs::create_dir_all(out).map_err(RunError::io("create", out))?;
+    remove_abandoned(out);
+    Ok(())
 }
 
 /// Makes the hidden folder, which only one process can: that reserves the name too.

@@ -8,7 +8,7 @@
 //! SHA-256 of every file.
 //!
 //! [`AtomicFile`] does the same for a single file. [`Unfinished`] keeps what is done of long work
-//! until all of it is.
+//! until all of it is; [`Pieces`] are what most long commands put there.
 
 mod atomic;
 mod digest;
@@ -16,6 +16,7 @@ mod error;
 mod folder;
 mod manifest;
 mod paths;
+mod pieces;
 mod stored;
 mod unfinished;
 
@@ -28,5 +29,6 @@ pub use manifest::{
     FileRecord, Guidance, ImageRecord, MANIFEST_FILE, MANIFEST_VERSION, Manifest, ModelRecord,
     RuntimeRecord, SPEC_FILE, SamplingRecord, TrainingRecord, git_revision,
 };
+pub use pieces::Pieces;
 pub use stored::{FileProblem, InProgress, StoredRun, list_runs, unfinished_runs};
 pub use unfinished::{Unfinished, UnfinishedError, link_or_copy};

@@ -67,7 +67,7 @@ macro_rules! table {
         )+
     ) => {
         $(#[doc = $meaning])+
-        #[derive(Debug, Clone, PartialEq)]
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
         pub struct $row {
             $($(#[doc = $says])+ pub $field: $type,)+
         }

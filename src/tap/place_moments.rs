@@ -71,6 +71,17 @@ impl PlaceMomentsRecorder {
     }
 }
 
+/// [images, channels, places] in f32, whatever the order of the site's axes.
+pub(super) fn by_channels(site: &Site, x: &Tensor, places: i64) -> Tensor {
+    let images = x.size().first().copied().unwrap_or(1);
+    let x = x.to_kind(Kind::Float);
+    match site.axes.as_slice() {
+        [Axis::Image, Axis::Channel(_), ..] => x.reshape([images, -1, places]),
+        [Axis::Image, Axis::Position(_), Axis::Channel(_)] => x.transpose(1, 2),
+        _ => x.transpose(2, 3).reshape([images, -1, places]),
+    }
+}
+
 impl Tap for PlaceMomentsRecorder {
     fn selects(&self, site: &Site) -> bool {
         self.sites.contains(&site.name) && Self::knows(site)
@@ -81,13 +92,7 @@ impl Tap for PlaceMomentsRecorder {
         let images = x.size().first().copied().unwrap_or(1);
         let weights = self.weights(site.divisor()).to_device(x.device());
         let places = weights.size()[0];
-        // Channels before places, whatever the order of the site's axes.
-        let x = x.to_kind(Kind::Float);
-        let x = match site.axes.as_slice() {
-            [Axis::Image, Axis::Channel(_), ..] => x.reshape([images, -1, places]),
-            [Axis::Image, Axis::Position(_), Axis::Channel(_)] => x.transpose(1, 2),
-            _ => x.transpose(2, 3).reshape([images, -1, places]),
-        };
+        let x = by_channels(site, x, places);
         let pooled = x.f_matmul(&weights).map_err(|e| unusable(e.to_string()))?;
         // [images, channels, moments] → [images, moments × channels]
         let pooled = pooled.transpose(1, 2).contiguous().view([images, -1]).to_device(Device::Cpu);

@@ -14,6 +14,7 @@ mod latent;
 mod manners;
 mod patch;
 mod report;
+mod resumed;
 mod sessions;
 mod suites;
 mod timesteps;

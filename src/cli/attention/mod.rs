@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::cli::image_args::{ImageArgs, inversion_sentence, write_source};
+use crate::cli::kept::{KeepArgs, Kept};
 use crate::cli::masks::{GivenMask, Shown, given_regions};
 use crate::cli::model_args::ModelArgs;
 use crate::cli::output::{Format, OutputArgs, bar, line, note};
@@ -79,6 +80,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
     /// Score this many prompts of pairs and relations drawn from the world, one image each,
     /// instead of one prompt; with --at-steps, look at this many rendered scenes of them
     #[arg(long, value_name = "N", conflicts_with_all = ["prompt", "image"], value_parser = clap::value_parser!(u64).range(2..=100_000))]
@@ -204,20 +207,23 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
     let mut spec = args.sample.spec("attention", &args.model);
     spec.insert("from_world".into(), (count as i64).into());
     let spec = toml::to_string_pretty(&spec)?;
-    let folder = RunFolder::create(&args.output.out, "attention", &spec)?;
+    let record = args.model.record(&model);
+    let (kept, folder) = Kept::open(args.keep, &args.output, ("attention", &spec), &record)?;
     let bar = bar(count, "prompts");
     let (mut rows, mut images) = (Vec::new(), Vec::new());
     for (i, sample) in samples.iter().enumerate() {
-        let expectations = Some(world::parse(&sample.caption)?);
-        let asked = Asked { expectations, given: Vec::new() };
-        let to_run = (&args.sample, &request_of(i)?);
-        let (run, _) = capture(&model, to_run, asked, folder.name(), false)?;
-        let mut of_prompt = score::score(&run, Detail::Whole)?;
-        for row in &mut of_prompt {
-            row.sample = i as u32;
-        }
+        let scored = || {
+            let expectations = Some(world::parse(&sample.caption)?);
+            let asked = Asked { expectations, given: Vec::new() };
+            let to_run = (&args.sample, &request_of(i)?);
+            let (run, _) = capture(&model, to_run, asked, folder.name(), false)?;
+            let mut of_prompt = score::score(&run, Detail::Whole)?;
+            of_prompt.iter_mut().for_each(|row| row.sample = i as u32);
+            Ok((of_prompt, score::placed(&run)?))
+        };
+        let (of_prompt, placed) = kept.piece(&format!("prompt-{i:05}"), scored)?;
         rows.extend(of_prompt);
-        images.push(score::placed(&run)?);
+        images.push(placed);
         bar.inc(1);
     }
     rows.extend(score::across_images(&images));
@@ -228,7 +234,9 @@ fn run_world(mut args: Args, count: u64) -> Result<u8> {
     let rerun = Rerun { command: format!("{command} --from-world {count}"), spec };
     let facts = facts(&model, &request_of(0)?, &manifest);
     write::report(&folder, &report::world_report(&rows, count, facts, rerun)?)?;
-    let at = finish(folder, manifest, &args.model, &model)?;
+    manifest.model = Some(record);
+    let at = folder.finish(manifest)?;
+    kept.finish()?;
     match args.output.format.format {
         Format::Table => {
             report::world_sentences(&rows, count).iter().try_for_each(|text| line(text))?;

@@ -6,10 +6,9 @@ use anyhow::{Context, Result, bail};
 use image::RgbImage;
 
 use super::{Args, prompt_tokens};
+use crate::cli::kept::Kept;
 use crate::cli::output::{Format, bar, line, note};
-use crate::cli::run_model::{
-    SampleArgs, WORLD_SEED, facts, finish, images_at_once, manifest, quoted,
-};
+use crate::cli::run_model::{SampleArgs, WORLD_SEED, facts, images_at_once, manifest, quoted};
 use crate::cli::steps;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Gallery, Request, look};
@@ -62,10 +61,11 @@ pub(super) fn run(mut args: Args, count: u64) -> Result<u8> {
     spec.insert("from_world".into(), i64::try_from(count)?.into());
     spec.insert("at_steps".into(), list.clone().into());
     let spec = toml::to_string_pretty(&spec)?;
-    let folder = RunFolder::create(&args.output.out, "attention", &spec)?;
+    let record = args.model.record(&model);
+    let (kept, folder) = Kept::open(args.keep, &args.output, ("attention", &spec), &record)?;
 
     let started = Instant::now();
-    let tally = shown(&mut model, &args.sample, &timesteps, &samples)?;
+    let tally = shown(&mut model, &args.sample, (&timesteps, &samples), &kept)?;
     let seconds = started.elapsed().as_secs_f64();
     let scores = Scores::new(tally, folder.name());
     write(&folder, &scores)?;
@@ -79,7 +79,9 @@ pub(super) fn run(mut args: Args, count: u64) -> Result<u8> {
     let page = scores.report(facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
-    let at = finish(folder, manifest, &args.model, &model)?;
+    manifest.model = Some(record);
+    let at = folder.finish(manifest)?;
+    kept.finish()?;
 
     match args.output.format.format {
         Format::Table => {
@@ -127,8 +129,8 @@ fn request(model: &DiffusionModel, args: &SampleArgs, samples: &[Sample]) -> Res
 fn shown(
     model: &mut DiffusionModel,
     sample: &SampleArgs,
-    timesteps: &[i64],
-    samples: &[Sample],
+    (timesteps, samples): (&[i64], &[Sample]),
+    kept: &Kept,
 ) -> Result<Tally> {
     let sites: Vec<String> = model
         .sites
@@ -142,7 +144,7 @@ fn shown(
     let mut tally = Tally::new(timesteps.to_vec());
     let bar = bar(samples.len() as u64, "scenes");
     let most = images_at_once(model);
-    tch::manual_seed(i64::from_ne_bytes(sample.seed.to_ne_bytes()));
+    let seed = i64::from_ne_bytes(sample.seed.to_ne_bytes());
     // Batches of one size, give or take one, so that none is of a single scene.
     let batches = samples.len().div_ceil(most);
     for batch in 0..batches {
@@ -152,15 +154,22 @@ fn shown(
             let show = Show { model, sample, timesteps: timesteps.to_vec(), sites: sites.clone() };
             show.batch(of_batch, weights, tally)
         };
-        show(model, &mut tally, Weights::Trained)?;
-        if is_drawn(batch, batches) {
-            let untrained = model.untrained_denoiser()?;
-            let trained = std::mem::replace(&mut model.unet, untrained);
-            let draw = Weights::Untrained { draw: u32::try_from(batch)? };
-            let result = show(model, &mut tally, draw);
-            model.unet = trained;
-            result?;
-        }
+        let of_both = || {
+            let mut tally = Tally::new(timesteps.to_vec());
+            show(model, &mut tally, Weights::Trained)?;
+            if is_drawn(batch, batches) {
+                // Of the batch's own seed, so that it is the same after a stop.
+                tch::manual_seed(seed.wrapping_add(i64::try_from(batch)?));
+                let untrained = model.untrained_denoiser()?;
+                let trained = std::mem::replace(&mut model.unet, untrained);
+                let draw = Weights::Untrained { draw: u32::try_from(batch)? };
+                let result = show(model, &mut tally, draw);
+                model.unet = trained;
+                result?;
+            }
+            Ok(tally)
+        };
+        tally.append(kept.piece(&format!("scenes-{batch:05}"), of_both)?);
         bar.inc(of_batch.len() as u64);
     }
     bar.finish_and_clear();

@@ -7,6 +7,7 @@ use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
 use super::tower::Tower;
+use crate::cli::kept::{Kept, KeptImage};
 use crate::cli::output::bar;
 use crate::cli::sites::extent;
 use crate::judge;
@@ -44,16 +45,19 @@ pub(super) struct Drawing<'a> {
 }
 
 /// Rows with their images.
-pub(super) type Drawn = Vec<(ClipPathRow, RgbImage)>;
+pub(super) type Drawn = Vec<(ClipPathRow, KeptImage)>;
 
 impl Drawing<'_> {
     /// Draws along all routes.
-    pub fn all(&self, routes: &[Route], run: &str) -> Result<Drawn> {
+    pub fn all(&self, routes: &[Route], (run, kept): (&str, &Kept)) -> Result<Drawn> {
         let bar = bar(routes.len() as u64, "pairs of prompts");
         let mut drawn = Vec::new();
         for (number, route) in routes.iter().enumerate() {
-            let made = self.contexts(route, number as i64)?;
-            drawn.extend(self.route(route, &made, (run, drawn.len()))?);
+            let draw = || {
+                let made = self.contexts(route, number as i64)?;
+                self.route(route, &made, (run, drawn.len()))
+            };
+            drawn.extend(kept.piece(&format!("route-{number:05}"), draw)?);
             bar.inc(1);
         }
         bar.finish_and_clear();
@@ -115,7 +119,7 @@ impl Drawing<'_> {
                 shows_from,
                 shows_to,
             };
-            (row, image)
+            (row, KeptImage(image))
         };
         Ok(drawn.images.into_iter().enumerate().map(row).collect())
     }

@@ -7,9 +7,10 @@ mod tower;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
+use super::kept::{KeepArgs, Kept, KeptImage};
 use super::model_args::ModelArgs;
 use super::output::{Format, OutputArgs, line, note, quoted, seed_value};
-use super::run_model::{facts, finish, manifest};
+use super::run_model::{facts, manifest};
 use crate::figure::{WIDE, encode_png};
 use crate::judge;
 use crate::model::checkpoint::DiffusionModel;
@@ -94,6 +95,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
 }
 
 /// Runs the command.
@@ -111,7 +114,8 @@ pub fn run(args: Args) -> Result<u8> {
     manifest.judge_version = Some(format!("{} {}", judge::NAME, judge::VERSION));
     manifest.schemas = crate::table::versions();
     let spec = toml::to_string_pretty(&spec(&args))?;
-    let folder = RunFolder::create(&args.output.out, "clip", &spec)?;
+    let record = args.model.record(&model);
+    let (kept, folder) = Kept::open(args.keep, &args.output, ("clip", &spec), &record)?;
 
     let captions = Captions::new(usize::try_from(args.captions)?, args.seed);
     let measuring = Measuring { run: folder.name(), seed: args.seed, captions: &captions };
@@ -120,7 +124,7 @@ pub fn run(args: Args) -> Result<u8> {
         found.rows.extend(measuring.images(clip, usize::try_from(args.pairs)?)?);
     }
     if !routes.is_empty() {
-        let drawn = drawing(&args, &model, request.clone()).all(&routes, folder.name())?;
+        let drawn = drawing(&args, &model, request.clone()).all(&routes, (folder.name(), &kept))?;
         keep(&folder, &mut found, drawn)?;
     }
     write(&folder, &found)?;
@@ -130,7 +134,9 @@ pub fn run(args: Args) -> Result<u8> {
     let page = found.report(facts, Rerun { command: command(&args), spec })?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
-    let at = finish(folder, manifest, &args.model, &model)?;
+    manifest.model = Some(record);
+    let at = folder.finish(manifest)?;
+    kept.finish()?;
     match args.output.format.format {
         Format::Table => found.findings().iter().try_for_each(|f| line(&f.sentence))?,
         _ => args.output.format.print(&frame(found.rows)?)?,
@@ -198,7 +204,7 @@ fn denoisers_tower(model: &DiffusionModel) -> Tower<'_> {
 /// Stores the images of paths; those of the first route and seed are for the report.
 fn keep(folder: &RunFolder, found: &mut Found, drawn: Drawn) -> Result<()> {
     let mut images = Vec::new();
-    for (row, image) in drawn {
+    for (row, KeptImage(image)) in drawn {
         let file = format!("images/{:04}.png", row.sample);
         let png = encode_png(&image)?;
         folder.write(&file, &png)?;

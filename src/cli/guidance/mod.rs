@@ -4,9 +4,10 @@ mod sweep;
 
 use anyhow::{Context, Result, bail};
 
+use super::kept::{KeepArgs, Kept};
 use super::model_args::ModelArgs;
 use super::output::{Format, OutputArgs, line, note, seed_value};
-use super::run_model::{facts, finish, manifest, quoted, warn_of_cut_words};
+use super::run_model::{facts, manifest, quoted, warn_of_cut_words};
 use crate::figure::{ContactSheet, Figure, WIDE};
 use crate::judge;
 use crate::model::checkpoint::DiffusionModel;
@@ -89,6 +90,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
 }
 
 /// Runs the command.
@@ -111,7 +114,8 @@ pub fn run(args: Args) -> Result<u8> {
         note("the world does not understand all prompts: there are no renders to compare with");
     }
     let spec = toml::to_string_pretty(&spec(&args, &plan))?;
-    let folder = RunFolder::create(&args.output.out, "guidance", &spec)?;
+    let record = args.model.record(&model);
+    let (kept, folder) = Kept::open(args.keep, &args.output, ("guidance", &spec), &record)?;
     let mut manifest = manifest("guidance", &args.model, &model, &first);
     manifest.schemas = crate::table::versions();
     if plan.said.iter().any(Option::is_some) {
@@ -119,7 +123,7 @@ pub fn run(args: Args) -> Result<u8> {
         manifest.judge_version = Some(format!("{} {}", judge::NAME, judge::VERSION));
     }
 
-    let drawn = plan.run(&model, clip.as_ref(), &folder)?;
+    let drawn = plan.run(&model, clip.as_ref(), (&folder, &kept))?;
     let outcome = Outcome::new(&drawn.sweep);
     write_tables(&folder, &drawn, &outcome)?;
     let sheet = drawn.sheet;
@@ -132,7 +136,9 @@ pub fn run(args: Args) -> Result<u8> {
     let page = outcome.report(&sheet, facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
-    let at = finish(folder, manifest, &args.model, &model)?;
+    manifest.model = Some(record);
+    let at = folder.finish(manifest)?;
+    kept.finish()?;
 
     match args.output.format.format {
         Format::Table => print(&outcome)?,

@@ -5,6 +5,7 @@ use image::RgbImage;
 use ndarray::Array2;
 use rayon::prelude::*;
 
+use crate::cli::kept::{Kept, KeptImage};
 use crate::cli::output::bar;
 use crate::figure::{ContactSheet, encode_png};
 use crate::model::checkpoint::DiffusionModel;
@@ -76,7 +77,7 @@ impl Plan {
         &self,
         model: &DiffusionModel,
         clip: Option<&ClipModel>,
-        folder: &RunFolder,
+        (folder, kept): (&RunFolder, &Kept),
     ) -> Result<Drawn> {
         let embedded =
             clip.map(|clip| Ok::<_, anyhow::Error>((clip, clip.embed_prompts(&self.prompts)?)));
@@ -84,7 +85,7 @@ impl Plan {
         let clip = embedded.as_ref().map(|(clip, prompts)| (*clip, prompts));
         let jobs = self.jobs();
         let bar = bar((self.scales.len() * jobs.len()) as u64, "images");
-        let mut drawn = Progress { folder, images: Vec::new(), parts: Vec::new() };
+        let mut drawn = Progress { folder, kept, images: Vec::new(), parts: Vec::new() };
         let mut sweep = Sweep {
             run: folder.name().to_owned(),
             prompts: self.prompts.clone(),
@@ -185,6 +186,7 @@ impl Plan {
 /// What has been drawn so far.
 struct Progress<'a> {
     folder: &'a RunFolder,
+    kept: &'a Kept,
     images: Vec<ImageRow>,
     parts: Vec<GuidanceRow>,
 }
@@ -198,21 +200,13 @@ impl Progress<'_> {
         scale: f64,
         jobs: &[Job],
     ) -> Result<Vec<RgbImage>> {
-        let request = plan.request(scale, jobs);
-        let mut recorder = GuidanceRecorder::new(None);
-        let made = generate(model, &request, Some(&mut recorder), &mut |_, _| {})
-            .with_context(|| format!("at guidance {scale}"))?;
-        if made.images.len() != jobs.len() {
-            bail!("{} images where {} were asked for", made.images.len(), jobs.len());
-        }
         let first = self.images.len();
-        let row = |part: GuidanceParts| {
-            let sample = (first + part.sample) as u32;
-            GuidanceRow { sample, ..guidance_row(self.folder.name(), part) }
-        };
-        let parts: Vec<GuidanceRow> = recorder.into_parts().into_iter().map(row).collect();
+        let draw = || self.draw(&plan.request(scale, jobs), model, first);
+        let drawn = self.kept.piece(&format!("images-{first:06}"), draw);
+        let (images, parts) = drawn.with_context(|| format!("at guidance {scale}"))?;
         self.parts.extend(parts);
-        for (image, &(prompt, seed)) in made.images.iter().zip(jobs) {
+        let images: Vec<RgbImage> = images.into_iter().map(|image| image.0).collect();
+        for (image, &(prompt, seed)) in images.iter().zip(jobs) {
             let sample = self.images.len() as u32;
             let file = format!("images/{sample:05}.png");
             let png = encode_png(image)?;
@@ -225,6 +219,26 @@ impl Progress<'_> {
                 sha256: digest_bytes(&png),
             });
         }
-        Ok(made.images)
+        Ok(images)
+    }
+
+    /// Draws a batch, the first image of which has this number.
+    fn draw(
+        &self,
+        request: &Request,
+        model: &DiffusionModel,
+        first: usize,
+    ) -> Result<(Vec<KeptImage>, Vec<GuidanceRow>)> {
+        let mut recorder = GuidanceRecorder::new(None);
+        let made = generate(model, request, Some(&mut recorder), &mut |_, _| {})?;
+        if made.images.len() != request.seeds.len() {
+            bail!("{} images where {} were asked for", made.images.len(), request.seeds.len());
+        }
+        let row = |part: GuidanceParts| {
+            let sample = (first + part.sample) as u32;
+            GuidanceRow { sample, ..guidance_row(self.folder.name(), part) }
+        };
+        let parts = recorder.into_parts().into_iter().map(row).collect();
+        Ok((made.images.into_iter().map(KeptImage).collect(), parts))
     }
 }

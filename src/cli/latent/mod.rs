@@ -9,9 +9,10 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::image_file::read_image;
+use super::kept::{KeepArgs, Kept};
 use super::model_args::ModelArgs;
 use super::output::{Format, OutputArgs, line, note, seed_value};
-use super::run_model::{facts, finish, manifest, quoted};
+use super::run_model::{facts, manifest, quoted};
 use crate::figure::{Figure, WIDE};
 use crate::judge;
 use crate::model::checkpoint::DiffusionModel;
@@ -76,6 +77,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
 }
 
 /// Images with what their captions say.
@@ -104,7 +107,8 @@ pub fn run(args: Args) -> Result<u8> {
     let mut manifest = manifest("latent", &args.model, &model, &request);
     describe(&mut manifest, &shown);
     let spec = toml::to_string_pretty(&spec(&args))?;
-    let folder = RunFolder::create(&args.output.out, "latent", &spec)?;
+    let record = args.model.record(&model);
+    let (kept, folder) = Kept::open(args.keep, &args.output, ("latent", &spec), &record)?;
 
     let trips = RoundTrips {
         images: &shown.images,
@@ -112,6 +116,7 @@ pub fn run(args: Args) -> Result<u8> {
         changes: &changes,
         impulses: args.impulses,
         seed: args.seed,
+        kept: &kept,
     };
     let (run, sheet) = trips.run(&mut model, folder.name(), &shown.captions)?;
     let outcome = Outcome::new(&run)?;
@@ -125,7 +130,9 @@ pub fn run(args: Args) -> Result<u8> {
     let page = outcome.report(&sheet, facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
-    let at = finish(folder, manifest, &args.model, &model)?;
+    manifest.model = Some(record);
+    let at = folder.finish(manifest)?;
+    kept.finish()?;
 
     match args.output.format.format {
         Format::Table => {

@@ -2,10 +2,12 @@
 
 use anyhow::{Context, Result};
 use image::RgbImage;
+use indicatif::ProgressBar;
 use ndarray::{Array3, Array4, ArrayD, ArrayView4, Axis, Ix4, concatenate, s};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
+use crate::cli::kept::{Kept, KeptImage};
 use crate::cli::output::bar;
 use crate::cli::world::check_interrupt;
 use crate::figure::ContactSheet;
@@ -38,6 +40,7 @@ pub(super) struct RoundTrips<'a> {
     /// Images whose latents' numbers are changed one by one.
     pub impulses: usize,
     pub seed: u64,
+    pub kept: &'a Kept,
 }
 
 impl RoundTrips<'_> {
@@ -58,22 +61,33 @@ impl RoundTrips<'_> {
         let mut columns = vec![("image".to_owned(), self.images.to_vec())];
         for &change in self.changes {
             let changed = change.apply(latents.view(), &ranges, (self.seed, 0))?;
-            let images = self.decoded(model, changed.view(), &mut |done| bar.inc(done))?;
+            let name = format!("decoded-{}", column_name(change).replace(' ', "-"));
+            let images = self.pictures(&name, || self.decoded(model, changed.view()))?;
+            bar.inc(images.len() as u64);
             conditions.push(self.condition(change, None, &images, &bands)?);
             columns.push((column_name(change), images));
         }
         tch::manual_seed(i64::from_ne_bytes(self.seed.to_ne_bytes()));
         let untrained = model.untrained_autoencoder()?;
         let trained = std::mem::replace(&mut model.vae, untrained);
-        let passed = self
-            .encoded(model)
-            .and_then(|latents| self.decoded(model, latents.view(), &mut |done| bar.inc(done)));
+        let pass = || self.encoded(model).and_then(|x| self.decoded(model, x.view()));
+        let passed = self.pictures("decoded-untrained", pass);
         model.vae = trained;
         conditions.push(self.condition(Change::None, Some(UNTRAINED), &passed?, &bands)?);
         bar.finish_and_clear();
         let impulses = self.responses(model, latents.view())?;
         let run = LatentRun { run: run.to_owned(), conditions, bands, impulses };
         Ok((run, sheet(&columns, captions)))
+    }
+
+    /// Images that are kept once they are made.
+    fn pictures(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<Vec<RgbImage>>,
+    ) -> Result<Vec<RgbImage>> {
+        let make = || Ok(make()?.into_iter().map(KeptImage).collect::<Vec<_>>());
+        Ok(self.kept.piece(name, make)?.into_iter().map(|image| image.0).collect())
     }
 
     /// The images themselves, and each against the next.
@@ -113,14 +127,12 @@ impl RoundTrips<'_> {
         &self,
         model: &DiffusionModel,
         latents: ArrayView4<'_, f32>,
-        done: &mut dyn FnMut(u64),
     ) -> Result<Vec<RgbImage>> {
         let mut images = Vec::new();
         for part in latents.axis_chunks_iter(Axis(0), batch(model)) {
             check_interrupt()?;
             let latents = tensor(part)?.to_device(model.placement.device);
             images.extend(decode(model, &latents, &mut Cx::silent())?);
-            done(part.dim().0 as u64);
         }
         Ok(images)
     }
@@ -140,31 +152,45 @@ impl RoundTrips<'_> {
         let mut impulses = Vec::new();
         for image in 0..count {
             let own = latents.slice(s![image..image + 1, .., .., ..]);
-            let before = pixels(model, own.view())?;
-            for channel in 0..channels {
-                let response = |changed: Array4<f32>| -> Result<Array3<f32>> {
-                    let after = pixels(model, changed.view())?;
-                    Ok((after - &before).index_axis_move(Axis(0), 0))
-                };
-                let mut touched = Vec::new();
-                for &(row, column) in &cells {
-                    check_interrupt()?;
-                    let mut changed = own.to_owned();
-                    changed[(0, channel, row, column)] += IMPULSE;
-                    touched.push((response(changed)?, centre(model, (row, column))));
-                }
-                let mut changed = own.to_owned();
-                changed.slice_mut(s![.., channel, .., ..]).mapv_inplace(|x| x + IMPULSE);
-                let all = response(changed)?;
-                let views: Vec<_> = touched.iter().map(|(r, at)| (r.view(), *at)).collect();
-                let which = (image, channel, f64::from(IMPULSE));
-                impulses.push(Impulse::of(which, &views, all.view())?);
-                bar.inc(1);
-            }
+            let respond = || responses_of(model, (image, own.view()), &cells, &bar);
+            impulses.extend(self.kept.piece(&format!("impulses-{image:05}"), respond)?);
+            bar.set_position(((image + 1) * channels) as u64);
         }
         bar.finish_and_clear();
         Ok(impulses)
     }
+}
+
+/// Responses of one image, channel by channel; `own` is its latent [1, c, h, w].
+fn responses_of(
+    model: &DiffusionModel,
+    (image, own): (usize, ArrayView4<'_, f32>),
+    cells: &[(usize, usize)],
+    bar: &ProgressBar,
+) -> Result<Vec<Impulse>> {
+    let before = pixels(model, own)?;
+    let response = |changed: Array4<f32>| -> Result<Array3<f32>> {
+        let after = pixels(model, changed.view())?;
+        Ok((after - &before).index_axis_move(Axis(0), 0))
+    };
+    let mut impulses = Vec::new();
+    for channel in 0..own.dim().1 {
+        let mut touched = Vec::new();
+        for &(row, column) in cells {
+            check_interrupt()?;
+            let mut changed = own.to_owned();
+            changed[(0, channel, row, column)] += IMPULSE;
+            touched.push((response(changed)?, centre(model, (row, column))));
+        }
+        let mut changed = own.to_owned();
+        changed.slice_mut(s![.., channel, .., ..]).mapv_inplace(|x| x + IMPULSE);
+        let all = response(changed)?;
+        let views: Vec<_> = touched.iter().map(|(r, at)| (r.view(), *at)).collect();
+        let which = (image, channel, f64::from(IMPULSE));
+        impulses.push(Impulse::of(which, &views, all.view())?);
+        bar.inc(1);
+    }
+    Ok(impulses)
 }
 
 /// Images that go through at once.

@@ -8,9 +8,10 @@ mod switched;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
+use super::kept::{KeepArgs, Kept, KeptImage};
 use super::model_args::ModelArgs;
 use super::output::{Format, OutputArgs, line, note};
-use super::run_model::{SampleArgs, facts, finish, manifest, quoted};
+use super::run_model::{SampleArgs, facts, manifest, quoted};
 use super::steps;
 use crate::figure::{Figure, FilmStrip, Tile, WIDE};
 use crate::judge;
@@ -85,6 +86,8 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
 }
 
 /// A question.
@@ -148,10 +151,11 @@ pub fn run(mut args: Args) -> Result<u8> {
     let spec = spec(&args)?;
     let manifest = described(&args, &model, &first, &jobs);
     let text = toml::to_string_pretty(&spec)?;
-    let folder = RunFolder::create(&args.output.out, "timesteps", &text)?;
+    let record = args.model.record(&model);
+    let (kept, folder) = Kept::open(args.keep, &args.output, ("timesteps", &text), &record)?;
 
     let asked = Asked { jobs, timesteps, sites };
-    let found = found(&args, &mut model, folder.name(), asked)?;
+    let found = found(&args, &mut model, (folder.name(), &kept), asked)?;
     write(&folder, &found)?;
     let rerun = Rerun { command: command(&spec), spec: text };
     let facts = shown_facts(facts(&model, &first, &manifest), &args);
@@ -167,7 +171,8 @@ pub fn run(mut args: Args) -> Result<u8> {
     let page = found.run.report(&shown, facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
-    let at = finish(folder, manifest, &args.model, &model)?;
+    let at = folder.finish(Manifest { model: Some(record), ..manifest })?;
+    kept.finish()?;
     match args.output.format.format {
         Format::Table => {
             found.run.findings().iter().try_for_each(|finding| line(&finding.sentence))?;
@@ -211,16 +216,21 @@ struct Found {
     strips: Vec<Strip>,
 }
 
-fn found(args: &Args, model: &mut DiffusionModel, run: &str, asked: Asked) -> Result<Found> {
+fn found(
+    args: &Args,
+    model: &mut DiffusionModel,
+    (run, kept): (&str, &Kept),
+    asked: Asked,
+) -> Result<Found> {
     let Asked { jobs, timesteps, sites } = asked;
     let mut all = TimestepsRun::default();
     let latents = match args.shows_scenes() {
-        true => Some(scenes::latents(args, model)?),
+        true => Some(scenes::latents(args, model, kept)?),
         false => None,
     };
     let (mut answers, mut strips) = (Vec::new(), Vec::new());
     if args.samples() {
-        let drawn = sampled::run(args, model, &jobs, (run, latents.as_ref()))?;
+        let drawn = sampled::run(args, model, &jobs, (run, kept, latents.as_ref()))?;
         all.levels = drawn.levels.clone();
         let Sampled { commitments, bands: of_bands, over_time, .. } = &drawn;
         all.noise_levels.extend(trajectory::noise_levels(run, commitments, &all.levels));
@@ -246,7 +256,7 @@ fn found(args: &Args, model: &mut DiffusionModel, run: &str, asked: Asked) -> Re
             .attributes()
             .flat_map(|a| PromptPair::drawn(a, args.pairs as usize, args.sample.seed))
             .collect();
-        let (rows, levels) = switched::run(args, model, &pairs, run)?;
+        let (rows, levels) = switched::run(args, model, &pairs, (run, kept))?;
         all.noise_levels.extend(switch::noise_levels(run, &rows, &levels));
         all.switches = rows;
         if all.levels.is_empty() {
@@ -261,7 +271,7 @@ fn found(args: &Args, model: &mut DiffusionModel, run: &str, asked: Asked) -> Re
     }
     if let Some(latents) = &latents {
         let Shown { bands: rendered, levels, readings, similarities } =
-            scenes::shown(args, model, (run, &timesteps, &sites), latents)?;
+            scenes::shown(args, model, (run, kept, &timesteps, &sites), latents)?;
         if !rendered.is_empty() {
             let spectra = (&latents.bands, &latents.null);
             let source = (run, bands::RENDERED);
@@ -315,7 +325,7 @@ fn write_table<R: Row + Clone>(folder: &RunFolder, rows: &[R]) -> Result<()> {
 
 /// A film strip of one image, with its name and caption.
 fn film(number: usize, strip: &Strip) -> (String, String, FilmStrip) {
-    let tile = |(label, image): &(String, image::RgbImage)| Tile::new(label, image.clone());
+    let tile = |(label, image): &(String, KeptImage)| Tile::new(label, image.0.clone());
     let figure = FilmStrip {
         title: format!("“{}”, seed {}", strip.prompt, strip.seed),
         frames: strip.frames.iter().map(tile).collect(),

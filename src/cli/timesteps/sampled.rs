@@ -3,11 +3,13 @@
 use anyhow::{Result, bail};
 use image::RgbImage;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::prompts::{Job, request};
 use super::scenes::{SceneLatents, spectra};
 use super::{Args, Part};
+use crate::cli::kept::{Kept, KeptImage};
 use crate::cli::output::bar;
 use crate::cli::run_model::images_at_once;
 use crate::judge;
@@ -29,8 +31,8 @@ const STRIPS: usize = 4;
 const FRAMES: usize = 8;
 const X0_SITE: &str = "step.x0";
 
-/// What was found in the images that were drawn.
-#[derive(Debug, Default)]
+/// What was found in the images that were drawn, or in one batch of them.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Sampled {
     pub levels: NoiseLevels,
     pub answers: Vec<X0AnswerRow>,
@@ -42,12 +44,24 @@ pub(super) struct Sampled {
     pub missing: Vec<String>,
 }
 
+impl Sampled {
+    fn append(&mut self, batch: Self) {
+        self.levels = batch.levels;
+        self.answers.extend(batch.answers);
+        self.commitments.extend(batch.commitments);
+        self.bands.extend(batch.bands);
+        self.over_time.append(batch.over_time);
+        self.strips.extend(batch.strips);
+        self.missing.extend(batch.missing);
+    }
+}
+
 /// Predictions of one image, each with its label.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Strip {
     pub prompt: String,
     pub seed: u64,
-    pub frames: Vec<(String, RgbImage)>,
+    pub frames: Vec<(String, KeptImage)>,
 }
 
 /// Sites whose change or entropy is watched, in the order of the model.
@@ -62,7 +76,7 @@ pub(super) fn run(
     args: &Args,
     model: &DiffusionModel,
     jobs: &[Job],
-    (run, latents): (&str, Option<&SceneLatents>),
+    (run, kept, latents): (&str, &Kept, Option<&SceneLatents>),
 ) -> Result<Sampled> {
     let mut sampled = Sampled::default();
     // The judge knows the world's images: of a prompt that is none of the world's it says nothing.
@@ -78,32 +92,52 @@ pub(super) fn run(
     let bar = bar(jobs.len() as u64, "images");
     for (number, batch) in jobs.chunks(images_at_once(model)).enumerate() {
         let first = number * images_at_once(model);
-        let drawn = Drawn::new(args, model, batch)?;
-        if sampled.levels.is_empty() {
-            let made = &drawn.made;
-            let (timesteps, sigmas) = (made.timesteps.clone(), made.sigmas.clone());
-            sampled.levels = NoiseLevels { timesteps, sigmas };
+        let wanted = STRIPS.saturating_sub(sampled.strips.len());
+        let watch = Watch { args, model, latents, run, judged, wanted };
+        sampled.append(kept.piece(&format!("sampled-{number:05}"), || watch.batch(batch, first))?);
+        bar.inc(batch.len() as u64);
+    }
+    bar.finish_and_clear();
+    Ok(sampled)
+}
+
+/// How a batch is watched.
+struct Watch<'a> {
+    args: &'a Args,
+    model: &'a DiffusionModel,
+    latents: Option<&'a SceneLatents>,
+    run: &'a str,
+    /// Whether the judge looks at it.
+    judged: bool,
+    /// Film strips that are still wanted.
+    wanted: usize,
+}
+
+impl Watch<'_> {
+    /// Draws a batch, the first image of which has this number.
+    fn batch(&self, batch: &[Job], first: usize) -> Result<Sampled> {
+        let drawn = Drawn::new(self.args, self.model, batch)?;
+        let made = &drawn.made;
+        let (timesteps, sigmas) = (made.timesteps.clone(), made.sigmas.clone());
+        let levels = NoiseLevels { timesteps, sigmas };
+        let mut sampled = Sampled::default();
+        if let (true, Some(latents)) = (self.args.asks(Part::Spectrum), self.latents) {
+            sampled.bands = drawn.bands(batch, latents)?;
         }
-        if let (true, Some(latents)) = (args.asks(Part::Spectrum), latents) {
-            sampled.bands.extend(drawn.bands(batch, latents)?);
-        }
-        if args.asks(Part::Trajectory) {
-            let images = drawn.images(model)?;
-            let wanted = STRIPS.saturating_sub(sampled.strips.len());
-            sampled.strips.extend(strips(batch, &images, &sampled.levels, wanted));
-            if judged {
+        if self.args.asks(Part::Trajectory) {
+            let images = drawn.images(self.model)?;
+            sampled.strips = strips(batch, &images, &levels, self.wanted);
+            if self.judged {
                 for one in trajectories(batch, first, &images) {
-                    let (answers, commitments) = one.rows(run, &sampled.levels);
+                    let (answers, commitments) = one.rows(self.run, &levels);
                     sampled.answers.extend(answers);
                     sampled.commitments.extend(commitments);
                 }
             }
         }
         drawn.attention(batch, &mut sampled.over_time);
-        bar.inc(batch.len() as u64);
+        Ok(Sampled { levels, ..sampled })
     }
-    bar.finish_and_clear();
-    Ok(sampled)
 }
 
 /// One batch with what was recorded of it.
@@ -214,7 +248,7 @@ fn strips(
         seed: batch[i].seed,
         frames: steps
             .iter()
-            .map(|&s| (format!("t = {:.0}", levels.timesteps[s]), images[s][i].clone()))
+            .map(|&s| (format!("t = {:.0}", levels.timesteps[s]), KeptImage(images[s][i].clone())))
             .collect(),
     };
     (0..batch.len()).filter(|&i| is_first(i)).take(wanted).map(strip).collect()

@@ -6,34 +6,39 @@ use anyhow::{Context, Result, bail};
 use image::RgbImage;
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::prompts::WORLD_SEED;
 use super::{Args, Part};
 use crate::cli::interrupted;
+use crate::cli::kept::Kept;
 use crate::cli::output::bar;
 use crate::cli::run_model::{SampleArgs, images_at_once};
+use crate::measure::linear::Sums;
 use crate::measure::spectrum::{Agreement, Bands, NoiseCrossing, Spectrum, agreement, transform};
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Gallery, Request, encode, from_images, look};
 use crate::probe::timesteps::NoiseLevels;
 use crate::probe::timesteps::bands::BandTrajectory;
 use crate::probe::timesteps::features::{
-    Readings, SiteFeatures, Target, UNTRAINED, means, read, similarities, targets,
+    Readings, SiteFeatures, Target, UNTRAINED, means, probe_row, read, similarities, targets,
 };
+use crate::probe::timesteps::masks;
 use crate::sampler::{Schedule, SchedulerConfig};
 use crate::site::Glob;
 use crate::table::SiteSimilarityRow;
-use crate::tap::{Cx, PlaceMomentsRecorder, RawRecorder, Then};
+use crate::tap::{Cx, PlaceMomentsRecorder, PlaceTargets, PlaceTargetsRecorder, RawRecorder, Then};
 use crate::world::{self, Category, Generator, Mix, Sample, Split};
 
 /// Bytes of activations that are held at once; more timesteps are shown one after the other.
 const HELD: usize = 1 << 30;
 /// Most bytes that the predictions of one batch may take.
 const BUDGET: u64 = 4 << 30;
-/// Three in four scenes have one object, whose attributes and place are read; the others have
-/// several alike, which are counted.
-const SCENES: [(Category, f64); 2] = [(Category::OneObject, 3.0), (Category::Count, 1.0)];
+/// Three in five scenes have one object, whose attributes and place are read; the others have
+/// several alike, which are counted, or a written word.
+const SCENES: [(Category, f64); 3] =
+    [(Category::OneObject, 3.0), (Category::Count, 1.0), (Category::Word, 1.0)];
 /// What is probed where no site is named: every block's and layer's output, and what the sampler
 /// has.
 const USUAL_SITES: [&str; 2] = ["*.out", "step.*"];
@@ -79,6 +84,14 @@ pub(super) fn sites(args: &Args, model: &DiffusionModel) -> Result<Vec<String>> 
     Ok(names)
 }
 
+/// Whether a site is the output of a block, as `mid.out` and `up.1.out` are: masks are read out of
+/// these alone, for a regression on places takes more room than one on means.
+fn is_of_block(site: &str) -> bool {
+    const BLOCKS: [&str; 3] = ["down", "mid", "up"];
+    let parts: Vec<&str> = site.split('.').collect();
+    parts.len() <= 3 && parts.last() == Some(&"out") && BLOCKS.contains(&parts[0])
+}
+
 /// The latents of an image batch as spectra of deviations from the mean: [image][channel].
 pub(super) fn spectra(latents: &Tensor, mean: &Tensor) -> Result<Vec<Vec<Spectrum>>> {
     let deviations = (latents.to_device(tch::Device::Cpu) - mean).to_kind(Kind::Double);
@@ -94,7 +107,7 @@ pub(super) fn spectra(latents: &Tensor, mean: &Tensor) -> Result<Vec<Vec<Spectru
 }
 
 /// Draws and encodes the scenes.
-pub(super) fn latents(args: &Args, model: &DiffusionModel) -> Result<SceneLatents> {
+pub(super) fn latents(args: &Args, model: &DiffusionModel, kept: &Kept) -> Result<SceneLatents> {
     let generator = Generator::new(
         args.sample.seed.wrapping_add(WORLD_SEED),
         Mix::from_weights(SCENES)?,
@@ -106,12 +119,13 @@ pub(super) fn latents(args: &Args, model: &DiffusionModel) -> Result<SceneLatent
     let _no_grad = tch::no_grad_guard();
     let bar = bar(args.scenes, "scenes encoded");
     let mut all = Vec::new();
-    for batch in samples.chunks(images_at_once(model)) {
-        if interrupted() {
-            bail!("interrupted");
-        }
-        let pixels = from_images(&rendered(batch, &asked)?);
-        all.push(encode(model, &pixels, &mut Cx::silent())?.to_device(tch::Device::Cpu));
+    for (number, batch) in samples.chunks(images_at_once(model)).enumerate() {
+        let encoded = || {
+            let pixels = from_images(&rendered(batch, &asked)?);
+            numbers(&encode(model, &pixels, &mut Cx::silent())?)
+        };
+        let (shape, values) = kept.piece(&format!("latents-{number:05}"), encoded)?;
+        all.push(Tensor::from_slice(&values).view(shape.as_slice()));
         bar.inc(batch.len() as u64);
     }
     bar.finish_and_clear();
@@ -122,6 +136,12 @@ pub(super) fn latents(args: &Args, model: &DiffusionModel) -> Result<SceneLatent
     let bands = Bands::octaves(first.dim());
     let null = NoiseCrossing::of(&spectra, &bands)?;
     Ok(SceneLatents { samples, mean, spectra, bands, null })
+}
+
+/// A tensor as a piece keeps it: its shape and its numbers, row by row.
+fn numbers(x: &Tensor) -> Result<(Vec<i64>, Vec<f32>)> {
+    let x = x.to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous();
+    Ok((x.size(), Vec::<f32>::try_from(x.view([-1]))?))
 }
 
 fn rendered(samples: &[Sample], asked: &Request) -> Result<Vec<RgbImage>> {
@@ -150,7 +170,7 @@ fn request(args: &Args, model: &DiffusionModel, samples: &[Sample]) -> Result<Re
 pub(super) fn shown(
     args: &Args,
     model: &mut DiffusionModel,
-    (run, timesteps, sites): (&str, &[i64], &[String]),
+    (run, kept, timesteps, sites): (&str, &Kept, &[i64], &[String]),
     latents: &SceneLatents,
 ) -> Result<Shown> {
     let schedule = Schedule::new(&SchedulerConfig::read(&model.scheduler)?)?;
@@ -160,7 +180,9 @@ pub(super) fn shown(
     };
     let sites = if args.asks(Part::Probes) { sites } else { &[] };
     let spectrum = args.asks(Part::Spectrum);
-    let mut show = Show { args, latents, levels: &levels, run, sites, spectrum };
+    let mask_sites: Vec<String> = sites.iter().filter(|name| is_of_block(name)).cloned().collect();
+    let mask_sites = mask_sites.as_slice();
+    let mut show = Show { args, latents, levels: &levels, run, kept, sites, mask_sites, spectrum };
     let mut shown = Shown { levels: levels.clone(), ..Shown::default() };
     show.all(model, timesteps, None, &mut shown)?;
     if sites.is_empty() {
@@ -179,13 +201,42 @@ pub(super) fn shown(
 /// How the predictions of one scene agree with it: [timestep][band].
 type BandsOfScene = Vec<Vec<Option<Agreement>>>;
 
+/// What was found at some timesteps.
+#[derive(Serialize, Deserialize)]
+struct Looked {
+    bands: Vec<BandsOfScene>,
+    /// Of each site at each timestep: its name, the timestep, and the means over places, a row a
+    /// scene.
+    means: Vec<(String, f64, Array2<f32>)>,
+    readings: Readings,
+}
+
+/// What scenes leave behind that are shown at some timesteps.
+struct Looks {
+    features: Vec<SiteFeatures>,
+    covered: PlaceTargetsRecorder,
+    bands: Vec<BandsOfScene>,
+}
+
+/// The pixels of all objects of a scene.
+fn all_objects(scene: &world::Scene, side: usize) -> Array2<bool> {
+    let mut all = Array2::from_elem((side, side), false);
+    for mask in world::masks(scene, side) {
+        all.zip_mut_with(&mask, |all, &one| *all |= one);
+    }
+    all
+}
+
 /// What is shown, and what is made of it.
 struct Show<'a> {
     args: &'a Args,
     latents: &'a SceneLatents,
     levels: &'a NoiseLevels,
     run: &'a str,
+    kept: &'a Kept,
     sites: &'a [String],
+    /// Sites out of whose places masks are read.
+    mask_sites: &'a [String],
     spectrum: bool,
 }
 
@@ -207,15 +258,19 @@ impl Show<'_> {
         let mut steps: Vec<BandsOfScene> = vec![Vec::new(); scenes.len()];
         for (chunk, of_chunk) in timesteps.chunks(at_once).enumerate() {
             let first = chunk * at_once;
-            let (features, predicted) = self.looks(model, of_chunk, first, &bar)?;
-            steps.iter_mut().zip(predicted).for_each(|(steps, more)| steps.extend(more));
-            if control.is_none() {
-                for one in &features {
-                    compared.entry(one.site.clone()).or_default().push((one.timestep, means(one)));
-                }
+            let look = || self.chunk(model, (of_chunk, first), (&targets, control), &bar);
+            let name = format!("looks-{}-{chunk:05}", control.unwrap_or("trained"));
+            let looked = self.kept.piece(&name, look)?;
+            steps.iter_mut().zip(looked.bands).for_each(|(steps, more)| steps.extend(more));
+            bar.set_position(((first + of_chunk.len()) * scenes.len()) as u64);
+            for (site, timestep, means) in looked.means {
+                compared.entry(site).or_default().push((timestep, means));
             }
-            self.read(model, &features, (&targets, control), &mut shown.readings)?;
+            shown.readings.rows.extend(looked.readings.rows);
+            shown.readings.missing.extend(looked.readings.missing);
         }
+        shown.readings.missing.sort();
+        shown.readings.missing.dedup();
         bar.finish_and_clear();
         if self.spectrum {
             let unit = |(i, steps): (usize, BandsOfScene)| BandTrajectory {
@@ -237,6 +292,66 @@ impl Show<'_> {
         Ok(())
     }
 
+    /// Shows all scenes at some timesteps, the first of which has this number, and reads them.
+    fn chunk(
+        &self,
+        model: &DiffusionModel,
+        (timesteps, first): (&[i64], usize),
+        (targets, control): (&[(&'static str, Target)], Option<&str>),
+        bar: &indicatif::ProgressBar,
+    ) -> Result<Looked> {
+        let Looks { features, covered, bands } = self.looks(model, timesteps, first, bar)?;
+        let of_site = |one: &SiteFeatures| (one.site.clone(), one.timestep, means(one));
+        let compared = if control.is_none() { features.as_slice() } else { &[] };
+        Ok(Looked {
+            bands,
+            means: compared.iter().map(of_site).collect(),
+            readings: {
+                let mut readings = self.read(model, &features, (targets, control))?;
+                let of_masks = self.read_masks(covered, first, control);
+                readings.rows.extend(of_masks.rows);
+                readings.missing.extend(of_masks.missing);
+                readings
+            },
+        })
+    }
+
+    /// Where objects are in each of some scenes, and in another of them.
+    fn masks(&self, batch: &[Sample], asked: &Request) -> Result<Vec<PlaceTargets>> {
+        if self.mask_sites.is_empty() {
+            return Ok(Vec::new());
+        }
+        let side = usize::try_from(asked.height)?;
+        let covered: Vec<Array2<bool>> =
+            batch.par_iter().map(|sample| all_objects(&sample.scene, side)).collect();
+        let shift = (batch.len() / 2).max(1);
+        let of_scene = |(i, sample): (usize, &Sample)| PlaceTargets {
+            fold: sample.index as usize % masks::FOLDS,
+            masks: vec![covered[i].clone(), covered[(i + shift) % batch.len()].clone()],
+        };
+        Ok(batch.iter().enumerate().map(of_scene).collect())
+    }
+
+    fn read_masks(
+        &self,
+        covered: PlaceTargetsRecorder,
+        first: usize,
+        control: Option<&str>,
+    ) -> Readings {
+        let sums: Vec<_> = covered.finish().into_iter().collect();
+        let scenes = self.latents.samples.len();
+        let one = |((site, step), sums): &((String, usize), Vec<Option<Sums>>)| {
+            let step = first + step;
+            let at = (self.levels.timesteps[step], self.levels.sigmas[step]);
+            masks::read(sums, scenes, &probe_row(self.run, site, at, control))
+        };
+        let all: Vec<Readings> = sums.par_iter().map(one).collect();
+        Readings {
+            rows: all.iter().flat_map(|one| one.rows.clone()).collect(),
+            missing: all.into_iter().flat_map(|one| one.missing).collect(),
+        }
+    }
+
     /// How many timesteps' activations fit into what may be held.
     fn timesteps_at_once(&self, model: &DiffusionModel) -> usize {
         let width = |name: &String| {
@@ -255,21 +370,24 @@ impl Show<'_> {
         timesteps: &[i64],
         first: usize,
         bar: &indicatif::ProgressBar,
-    ) -> Result<(Vec<SiteFeatures>, Vec<BandsOfScene>)> {
+    ) -> Result<Looks> {
         let samples = &self.latents.samples;
         let shape = request(self.args, model, &samples[..1])?.latent_shape(model);
-        let mut pooled = PlaceMomentsRecorder::new(self.sites.to_vec(), [shape[2], shape[3]]);
+        let grid = [shape[2], shape[3]];
+        let mut pooled = PlaceMomentsRecorder::new(self.sites.to_vec(), grid);
+        let mut covered = PlaceTargetsRecorder::new(self.mask_sites.to_vec(), grid, masks::FOLDS);
         let mut predicted = Vec::new();
         let size = images_at_once(model);
         for (number, batch) in samples.chunks(size).enumerate() {
             let asked = request(self.args, model, batch)?;
             let images = rendered(batch, &asked)?;
             let kept = self.spectrum.then(|| X0_SITE.to_owned());
-            let mut tap = Then(pooled, RawRecorder::new(kept, None, BUDGET));
+            covered.show(self.masks(batch, &asked)?);
+            let mut tap = Then(pooled, Then(covered, RawRecorder::new(kept, None, BUDGET)));
             let gallery = Gallery { images: &images, timesteps };
             look(model, &asked, gallery, Some(&mut tap), &mut |_, _| {})?;
-            let Then(recorder, raw) = tap;
-            pooled = recorder;
+            let Then(recorder, Then(sums, raw)) = tap;
+            (pooled, covered) = (recorder, sums);
             if self.spectrum {
                 let truth = &self.latents.spectra[number * size..][..batch.len()];
                 predicted.extend(self.agreements(raw, truth)?);
@@ -277,7 +395,7 @@ impl Show<'_> {
             bar.inc((batch.len() * timesteps.len()) as u64);
         }
         predicted.resize_with(samples.len(), Vec::new);
-        Ok((self.features(pooled, first)?, predicted))
+        Ok(Looks { features: self.features(pooled, first)?, covered, bands: predicted })
     }
 
     fn agreements(&self, raw: RawRecorder, truth: &[Vec<Spectrum>]) -> Result<Vec<BandsOfScene>> {
@@ -314,8 +432,7 @@ impl Show<'_> {
         model: &DiffusionModel,
         features: &[SiteFeatures],
         (targets, control): (&[(&'static str, Target)], Option<&str>),
-        readings: &mut Readings,
-    ) -> Result<()> {
+    ) -> Result<Readings> {
         if interrupted() {
             bail!("interrupted");
         }
@@ -330,10 +447,6 @@ impl Show<'_> {
         let bar = bar(features.len() as u64, "sites read");
         let found = read(self.run, features, targets, (control, &logistic), &|| bar.inc(1));
         bar.finish_and_clear();
-        readings.rows.extend(found.rows);
-        readings.missing.extend(found.missing);
-        readings.missing.sort();
-        readings.missing.dedup();
-        Ok(())
+        Ok(found)
     }
 }

@@ -9,13 +9,14 @@ use tch::Tensor;
 
 use super::Args;
 use super::prompts::{Job, request};
+use crate::cli::kept::Kept;
 use crate::cli::output::bar;
 use crate::cli::run_model::images_at_once;
 use crate::cli::sites::extent;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Outputs, Request, generate, generate_with};
 use crate::probe::timesteps::NoiseLevels;
-use crate::probe::timesteps::switch::{PromptPair, mark};
+use crate::probe::timesteps::switch::{Follows, PromptPair, mark};
 use crate::site::{Branch, Glob};
 use crate::table::PromptSwitchRow;
 use crate::tap::RawRecorder;
@@ -31,46 +32,56 @@ pub(super) fn run(
     args: &Args,
     model: &DiffusionModel,
     pairs: &[PromptPair],
-    run: &str,
+    (run, kept): (&str, &Kept),
 ) -> Result<(Vec<PromptSwitchRow>, NoiseLevels)> {
     let mut rows = Vec::new();
     let mut levels = NoiseLevels::default();
     let bar = bar(pairs.len() as u64, "pairs");
     for (number, batch) in pairs.chunks(images_at_once(model)).enumerate() {
         let first = number * images_at_once(model);
-        let seed = |i: usize| args.sample.seed.wrapping_add((first + i) as u64);
-        let job = |prompt: &String, i: usize| Job { prompt: prompt.clone(), seed: seed(i) };
-        let jobs_a: Vec<Job> = batch.iter().enumerate().map(|(i, p)| job(&p.a, i)).collect();
-        let jobs_b: Vec<Job> = batch.iter().enumerate().map(|(i, p)| job(&p.b, i)).collect();
-        let ends =
-            Ends { model, a: request(args, model, &jobs_a)?, b: request(args, model, &jobs_b)? };
-        let (images, of_batch) = ends.drawn(args.switches as usize)?;
-        if levels.is_empty() {
-            levels = of_batch;
-        }
-        for (step, images) in images {
-            let follows: Vec<_> =
-                batch.par_iter().zip(&images).map(|(pair, image)| pair.follows(image)).collect();
-            rows.extend(batch.iter().zip(follows).enumerate().map(|(i, (pair, follows))| {
-                PromptSwitchRow {
-                    run: run.to_owned(),
-                    attribute: pair.attribute.name().to_owned(),
-                    pair: pair.number,
-                    prompt_a: pair.a.clone(),
-                    prompt_b: pair.b.clone(),
-                    seed: seed(i),
-                    switch_step: step as u32,
-                    timestep: levels.timesteps.get(step).copied(),
-                    sigma: levels.sigmas.get(step).copied(),
-                    follows: follows.name().to_owned(),
-                    counts: false,
-                }
-            }));
-        }
+        let drawn = || of_batch(args, model, (batch, first), run);
+        let (of_batch, its_levels) = kept.piece(&format!("switched-{number:05}"), drawn)?;
+        rows.extend(of_batch);
+        levels = its_levels;
         bar.inc(batch.len() as u64);
     }
     bar.finish_and_clear();
     mark(&mut rows, levels.len() as u32);
+    Ok((rows, levels))
+}
+
+/// Draws some pairs, the first of which has this number, with every switch.
+fn of_batch(
+    args: &Args,
+    model: &DiffusionModel,
+    (batch, first): (&[PromptPair], usize),
+    run: &str,
+) -> Result<(Vec<PromptSwitchRow>, NoiseLevels)> {
+    let seed = |i: usize| args.sample.seed.wrapping_add((first + i) as u64);
+    let job = |prompt: &String, i: usize| Job { prompt: prompt.clone(), seed: seed(i) };
+    let jobs_a: Vec<Job> = batch.iter().enumerate().map(|(i, p)| job(&p.a, i)).collect();
+    let jobs_b: Vec<Job> = batch.iter().enumerate().map(|(i, p)| job(&p.b, i)).collect();
+    let ends = Ends { model, a: request(args, model, &jobs_a)?, b: request(args, model, &jobs_b)? };
+    let (images, levels) = ends.drawn(args.switches as usize)?;
+    let mut rows = Vec::new();
+    for (step, images) in images {
+        let follows: Vec<_> =
+            batch.par_iter().zip(&images).map(|(pair, image)| pair.follows(image)).collect();
+        let row = |(i, (pair, follows)): (usize, (&PromptPair, Follows))| PromptSwitchRow {
+            run: run.to_owned(),
+            attribute: pair.attribute.name().to_owned(),
+            pair: pair.number,
+            prompt_a: pair.a.clone(),
+            prompt_b: pair.b.clone(),
+            seed: seed(i),
+            switch_step: step as u32,
+            timestep: levels.timesteps.get(step).copied(),
+            sigma: levels.sigmas.get(step).copied(),
+            follows: follows.name().to_owned(),
+            counts: false,
+        };
+        rows.extend(batch.iter().zip(follows).enumerate().map(row));
+    }
     Ok((rows, levels))
 }
 

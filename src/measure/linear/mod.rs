@@ -23,7 +23,7 @@ use super::Undefined;
 
 pub use folds::Folds;
 pub use logistic::{Logistic, LogisticFit};
-pub use ridge::{Ridge, RidgeFit};
+pub use ridge::{Ridge, RidgeFit, Sums};
 pub use selectivity::{Selectivity, shuffled};
 
 /// Mean and standard deviation (over n) of each feature.

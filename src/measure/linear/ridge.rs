@@ -46,6 +46,14 @@ impl Ridge {
         self.solve(&Sums::of(x, y), |_| 1.0)
     }
 
+    /// Fits rows of which the sums alone are known, with standardised features.
+    ///
+    /// # Errors
+    /// [`Undefined::NotSolved`] for sums that are not finite.
+    pub fn of_sums(&self, sums: &Sums) -> Result<RidgeFit, Undefined> {
+        self.solve(sums, f64::sqrt)
+    }
+
     /// Predictions [rows, targets] of each row by the regression on the other folds, with features
     /// standardised by those. The products of features are summed once a fold and not once for
     /// each of the others, so that more folds and more targets cost little.
@@ -135,35 +143,69 @@ fn by_columns(a: &Array2<f64>) -> Array2<f64> {
     a.t().as_standard_layout().into_owned().reversed_axes()
 }
 
-/// Sums over rows, from which a regression follows.
-#[derive(Clone, Debug)]
-struct Sums {
+/// Sums over rows, from which a regression and its error follow: rows can be more than memory
+/// holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sums {
     rows: f64,
     x: Array1<f64>,
     y: Array1<f64>,
     xx: Array2<f64>,
     xy: Array2<f64>,
+    yy: Array1<f64>,
 }
 
 impl Sums {
-    fn of(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>) -> Self {
+    /// Of features [rows, features] and targets [rows, targets].
+    pub fn of(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>) -> Self {
         Self {
             rows: x.nrows() as f64,
             x: x.sum_axis(Axis(0)),
             y: y.sum_axis(Axis(0)),
             xx: x.t().dot(&x),
             xy: x.t().dot(&y),
+            yy: (&y * &y).sum_axis(Axis(0)),
         }
     }
 
     /// These and `sign` times the others: 1 puts them together, −1 takes them out.
-    fn joined(&self, other: &Self, sign: f64) -> Self {
+    pub fn joined(&self, other: &Self, sign: f64) -> Self {
         Self {
             rows: self.rows + sign * other.rows,
             x: &self.x + &(&other.x * sign),
             y: &self.y + &(&other.y * sign),
             xx: &self.xx + &(&other.xx * sign),
             xy: &self.xy + &(&other.xy * sign),
+            yy: &self.yy + &(&other.yy * sign),
         }
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> f64 {
+        self.rows
+    }
+
+    /// How many features a row has.
+    pub fn features(&self) -> usize {
+        self.x.len()
+    }
+
+    /// Mean of each target.
+    pub fn means(&self) -> Array1<f64> {
+        &self.y / self.rows
+    }
+
+    /// Σ(y − ŷ)² of each target, by a fit.
+    pub fn squared_error(&self, fit: &RidgeFit) -> Array1<f64> {
+        let RidgeFit { weights: w, intercepts: b } = fit;
+        let explained = (w * &self.xy).sum_axis(Axis(0)) + b * &self.y;
+        let predicted =
+            (w * &self.xx.dot(w)).sum_axis(Axis(0)) + 2.0 * b * &self.x.dot(w) + b * b * self.rows;
+        &self.yy - &(explained * 2.0) + &predicted
+    }
+
+    /// Σ(y − m)² of each target, by a guess m that is the same for all rows.
+    pub fn squared_distance(&self, guess: &Array1<f64>) -> Array1<f64> {
+        &self.yy - &(guess * &self.y * 2.0) + &(guess * guess * self.rows)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ndarray::Array2;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::{AttentionRun, Detail, JudgedImage, Level, ObjectWord, WordMaps};
 use crate::measure::interval::DEFAULT_CONFIDENCE;
@@ -40,7 +41,7 @@ pub fn score(run: &AttentionRun, detail: Detail) -> Result<Vec<AlignmentRow>, Un
 pub const OTHER_IMAGES: &str = "other-images";
 
 /// A word's map and its object's region in one image.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Placed {
     row: AlignmentRow,
     map: Array2<f32>,

@@ -1,6 +1,7 @@
 //! How a change of one number of the latent spreads in the image.
 
 use ndarray::{Array2, ArrayView3, Axis};
+use serde::{Deserialize, Serialize};
 
 use crate::measure::impulse::radius_holding;
 use crate::measure::{Bootstrap, Undefined};
@@ -11,7 +12,7 @@ const SHARES: [(&str, f64); 2] = [("radius_50", 0.5), ("radius_90", 0.9)];
 const COLOURS: [&str; 3] = ["red", "green", "blue"];
 
 /// The response to a change of one channel, in one image.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Impulse {
     /// Which image, from 0.
     pub image: usize,

@@ -1,6 +1,8 @@
 //! Which spatial frequencies of the predicted clean latent agree with the end, and from when on,
 //! beside what noise alone lets through.
 
+use serde::{Deserialize, Serialize};
+
 use super::levels::NoiseLevels;
 use crate::measure::bootstrap::{mean_over, quantile};
 use crate::measure::commitment::{committed_from, median};
@@ -20,7 +22,7 @@ pub const SAMPLED: &str = "sampled";
 pub const RENDERED: &str = "rendered";
 
 /// One image: how each band of its predictions agrees with the end, step by step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BandTrajectory {
     /// What intervals resample: its prompt, or its scene.
     pub unit: String,

@@ -2,6 +2,7 @@
 
 use ndarray::{Array2, Axis, s};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::Undefined;
 use crate::measure::linear::folds::DEFAULT_FOLDS;
@@ -46,7 +47,7 @@ pub enum Target {
 }
 
 /// The attributes of scenes, by name: of the first object where there is one alone, the number of
-/// objects, and what all scenes have.
+/// objects, the number of letters and the first letter of a written word, and what all scenes have.
 pub fn targets(scenes: &[&Scene]) -> Vec<(&'static str, Target)> {
     let single = |scene: &&Scene| match &scene.content {
         Content::Objects(objects) if objects.len() == 1 => objects.first().cloned(),
@@ -61,6 +62,13 @@ pub fn targets(scenes: &[&Scene]) -> Vec<(&'static str, Target)> {
         Target::Numbers(objects.iter().map(|object| object.as_ref().map(value)).collect())
     };
     let count = |scene: &&Scene| scene.objects().len().checked_sub(1);
+    let of_word = |of: &dyn Fn(&str) -> Option<usize>| {
+        let value = |scene: &&Scene| match &scene.content {
+            Content::Word(word) => of(&word.text),
+            _ => None,
+        };
+        Target::Classes(scenes.iter().map(value).collect())
+    };
     vec![
         ("x", number(&|o| o.x)),
         ("y", number(&|o| o.y)),
@@ -74,6 +82,8 @@ pub fn targets(scenes: &[&Scene]) -> Vec<(&'static str, Target)> {
         ("colour", class(&|o| o.colour as usize)),
         ("light", Target::Classes(scenes.iter().map(|s| Some(s.light as usize)).collect())),
         ("finish", class(&|o| o.finish as usize)),
+        ("letters", of_word(&|text| text.len().checked_sub(1))),
+        ("first letter", of_word(&|text| text.bytes().next().map(usize::from))),
     ]
 }
 
@@ -167,7 +177,7 @@ impl Prepared {
 }
 
 /// The rows of the table `linear_probe`, and what could not be read, in sentences.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Readings {
     /// The rows.
     pub rows: Vec<LinearProbeRow>,
@@ -186,14 +196,8 @@ pub fn read(
 ) -> Readings {
     let of_site = |features: &SiteFeatures| {
         let mut readings = Readings::default();
-        let like = LinearProbeRow {
-            run: run.to_owned(),
-            site: features.site.clone(),
-            timestep: features.timestep,
-            sigma: features.sigma,
-            control: control.map(str::to_owned),
-            ..empty_row()
-        };
+        let at = (features.timestep, features.sigma);
+        let like = probe_row(run, &features.site, at, control);
         ridge(features, targets, &like, &mut readings);
         if logistic_sites.contains(&features.site) {
             logistic(features, targets, &like, &mut readings);
@@ -379,7 +383,24 @@ fn row(
     }
 }
 
-fn empty_row() -> LinearProbeRow {
+/// A row that says what is read, where, and nothing of what was found.
+pub fn probe_row(
+    run: &str,
+    site: &str,
+    (timestep, sigma): (f64, f64),
+    control: Option<&str>,
+) -> LinearProbeRow {
+    LinearProbeRow {
+        run: run.to_owned(),
+        site: site.to_owned(),
+        timestep,
+        sigma,
+        control: control.map(str::to_owned),
+        ..empty_row()
+    }
+}
+
+pub(super) fn empty_row() -> LinearProbeRow {
     LinearProbeRow {
         run: String::new(),
         site: String::new(),

@@ -1,10 +1,12 @@
 //! The noise levels of a run, and what lies between two of them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::measure::Estimate;
 use crate::table::NoiseLevelRow;
 
 /// Timestep and σ of each step, from the noisiest on.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NoiseLevels {
     /// Timesteps of training.
     pub timesteps: Vec<f64>,

@@ -7,6 +7,7 @@
 //! | [`switch`] | until when does an image follow a new prompt? |
 //! | [`over_time`] | how does attention change over time? |
 //! | [`features`] | what can a linear regression read out of each site at each noise level? |
+//! | [`masks`] | and out of one place, where objects are? |
 //!
 //! [`summary`] puts the answers on one axis; [`report`] is for people. Nothing here runs a model.
 
@@ -15,6 +16,7 @@ pub mod bands;
 pub mod features;
 pub mod figures;
 pub mod levels;
+pub mod masks;
 pub mod over_time;
 pub mod report;
 pub mod summary;

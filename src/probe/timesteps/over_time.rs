@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::levels::NoiseLevels;
 use crate::measure::bootstrap::mean_over;
 use crate::table::AttentionOverTimeRow;
@@ -14,12 +16,12 @@ pub const ENTROPY: &str = "entropy";
 pub const COSINE: &str = "cosine";
 
 /// Measure, site and step.
-type Place = (&'static str, Option<String>, usize);
+type Place = (String, Option<String>, usize);
 /// Values, with the prompt of the image of each.
 type OfPrompts = (Vec<f64>, Vec<String>);
 
 /// Values of one run, image by image.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct OverTime {
     /// By measure, site and step: values with the prompt of the image.
     values: BTreeMap<Place, OfPrompts>,
@@ -31,7 +33,7 @@ impl OverTime {
     /// Adds what was measured in one image.
     pub fn add(
         &mut self,
-        measure: &'static str,
+        measure: &str,
         site: Option<&str>,
         step: usize,
         (value, prompt): (f64, &str),
@@ -41,9 +43,19 @@ impl OverTime {
             return;
         }
         let (values, prompts) =
-            self.values.entry((measure, site.map(str::to_owned), step)).or_default();
+            self.values.entry((measure.to_owned(), site.map(str::to_owned), step)).or_default();
         values.push(value);
         prompts.push(prompt.to_owned());
+    }
+
+    /// Adds what was measured in other images.
+    pub fn append(&mut self, other: Self) {
+        self.left_out += other.left_out;
+        for (place, (values, prompts)) in other.values {
+            let own = self.values.entry(place).or_default();
+            own.0.extend(values);
+            own.1.extend(prompts);
+        }
     }
 
     /// The rows of the table `attention_over_time`; sites in the given order.
@@ -60,7 +72,7 @@ impl OverTime {
             let interval = mean_over(values, prompts).ok();
             AttentionOverTimeRow {
                 run: run.to_owned(),
-                measure: (*measure).to_owned(),
+                measure: measure.clone(),
                 site: site.clone(),
                 step: *step as u32,
                 timestep: levels.timestep(*step as f64),

@@ -29,7 +29,7 @@ pub(super) fn read_by(aspect: Attribute) -> &'static [&'static str] {
         Attribute::Background => &["background"],
         Attribute::Light => &["light"],
         Attribute::Finish => &["finish"],
-        Attribute::Word => &[],
+        Attribute::Word => &["letters", "first letter"],
     }
 }
 

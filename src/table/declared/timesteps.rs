@@ -178,8 +178,9 @@ table! {
     timestep: f64, "training step", NOT_NEGATIVE;
     /// Noise over signal there.
     sigma: f64, "", NOT_NEGATIVE;
-    /// What is read: `shape`, `colour`, `size`, `finish`, `background`, `light`, `count`, or the
-    /// place `x`, `y` of the object.
+    /// What is read: `shape`, `colour`, `size`, `finish`, `background`, `light`, `count`, the place
+    /// `x`, `y` of the object, the number of `letters` and the `first letter` of a written word; or, out of each place by itself, `mask`,
+    /// the share of it that objects cover.
     attribute: String, "", ANY;
     /// `ridge` or `logistic`.
     regression: String, "", ANY;
@@ -187,11 +188,11 @@ table! {
     measure: String, "", ANY;
     /// Its value in held-out scenes.
     score: f64, "", ANY;
-    /// Lower end of its 95 % interval over scenes.
+    /// Lower end of its 95 % interval over scenes; of `mask`, over ten parts of them.
     score_low: f64, "", ANY;
     /// Upper end of its interval.
     score_high: f64, "", ANY;
-    /// The same on shuffled labels, mean over shuffles.
+    /// The same on shuffled labels, mean over shuffles; of `mask`, on masks of other scenes.
     shuffled: f64, "", ANY;
     /// The difference.
     selectivity: f64, "", ANY;
@@ -201,7 +202,7 @@ table! {
     selectivity_high: f64, "", ANY;
     /// Scenes.
     scenes: u32, "", FROM_ONE;
-    /// Numbers that are read of each scene.
+    /// Numbers that are read of each scene; of `mask`, of each place.
     features: u32, "", FROM_ONE;
     /// Scenes left out, because an activation was not a finite number.
     left_out: u32, "", ANY;

@@ -1,13 +1,14 @@
 //! The maps of one word in one image: each head at each step, and their means.
 
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis, s};
+use serde::{Deserialize, Serialize};
 
 use crate::measure::record::WordLayer;
 use crate::measure::{Undefined, daam};
 
 /// What a map is of; none: the mean over all. The mean over sites is of maps brought to the size
 /// of the finest, and each site counts by its heads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Level {
     /// Number of the site, in the order of the U-Net.
     pub site: Option<usize>,

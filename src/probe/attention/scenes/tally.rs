@@ -1,10 +1,12 @@
 //! Scores of scenes, kept as means while they stream by: for each cell of the tables a number or
 //! two a scene, and no map.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use ndarray::Array2;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::levels::{Level, maps_of_word};
 use super::{BACKGROUND, OTHER, OWN, Shown, UNTRAINED};
@@ -33,36 +35,59 @@ pub enum Weights {
     },
 }
 
+/// The name of a role, an object or a control: one of ours, or one read back from a kept piece.
+type Name = Cow<'static, str>;
+
 /// Whose words are in a mean.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Whose {
     All,
-    Role(&'static str),
+    Role(Name),
     Word(String),
 }
 
 /// A cell of the table of scores.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct ScoreKey {
     whose: Whose,
     level: Level,
-    control: Option<&'static str>,
+    control: Option<Name>,
 }
 
 /// A cell of the table of leakage.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct LeakageKey {
-    role: &'static str,
-    object: &'static str,
+    role: Name,
+    object: Name,
     step: Option<usize>,
-    control: Option<&'static str>,
+    control: Option<Name>,
 }
 
 /// Numbers of one scene, NaN where there is none.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct OfScene<const N: usize> {
     unit: u32,
+    #[serde(with = "values")]
     values: [f32; N],
+}
+
+/// Arrays of any length, which serde knows up to 32 and not by a parameter.
+mod values {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub fn serialize<const N: usize, S: Serializer>(
+        values: &[f32; N],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        values.as_slice().serialize(to)
+    }
+
+    pub fn deserialize<'de, const N: usize, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<[f32; N], D::Error> {
+        let values = Vec::<f32>::deserialize(from)?;
+        values.try_into().map_err(|_| Error::custom("another number of values"))
+    }
 }
 
 /// The numbers of a cell of the table of scores, in this order: AUROC, mass ratio, average precision,
@@ -104,7 +129,7 @@ type ScoreSums = Sums<ScoreKey, SCORES>;
 type LeakageSums = Sums<LeakageKey, LEAKAGE>;
 
 /// The scores of all scenes so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
     timesteps: Vec<i64>,
     sites: Vec<String>,
@@ -162,6 +187,19 @@ impl Tally {
         Ok(())
     }
 
+    /// Adds the scores of other scenes, shown at the same timesteps.
+    pub fn append(&mut self, other: Self) {
+        if !other.sites.is_empty() {
+            self.sites = other.sites;
+        }
+        for (key, values) in other.scores {
+            self.scores.entry(key).or_default().extend(values);
+        }
+        for (key, values) in other.leakage {
+            self.leakage.entry(key).or_default().extend(values);
+        }
+    }
+
     /// The sites that were seen, in the order of the U-Net.
     pub fn sites(&self) -> &[String] {
         &self.sites
@@ -188,7 +226,7 @@ impl Tally {
             let mean = |which| Summary::mean_of(values, which);
             let (role, word) = match &key.whose {
                 Whose::All => (None, None),
-                Whose::Role(role) => (Some((*role).to_owned()), None),
+                Whose::Role(role) => (Some(role.to_string()), None),
                 Whose::Word(word) => (None, Some(word.clone())),
             };
             Some(AttentionScoreRow {
@@ -198,7 +236,7 @@ impl Tally {
                 site: key.level.site.and_then(|site| self.sites.get(site).cloned()),
                 head: key.level.head.map(|head| head as u32),
                 timestep: self.timestep(key.level.step),
-                control: key.control.map(str::to_owned),
+                control: key.control.as_deref().map(str::to_owned),
                 auroc: auroc.mean,
                 auroc_low: auroc.interval.map(|i| i.0.max(0.0)),
                 auroc_high: auroc.interval.map(|i| i.1.min(1.0)),
@@ -223,11 +261,11 @@ impl Tally {
             Some(LeakageRow {
                 run: run.to_owned(),
                 word: None,
-                role: key.role.to_owned(),
+                role: key.role.to_string(),
                 object: None,
-                relation: key.object.to_owned(),
+                relation: key.object.to_string(),
                 timestep: self.timestep(key.step),
-                control: key.control.map(str::to_owned),
+                control: key.control.as_deref().map(str::to_owned),
                 mass_ratio: ratio.mean,
                 mass_low: ratio.interval.map(|i| i.0),
                 mass_high: ratio.interval.map(|i| i.1),
@@ -293,12 +331,13 @@ impl OneScene<'_> {
                     let Ok(region) = region else { return };
                     let Ok(of_map) = map.scores(region, DAAM_THRESHOLD) else { return };
                     let values = numbers(&of_map);
-                    let mut whose = vec![Whose::All, Whose::Role(word.role)];
+                    let mut whose = vec![Whose::All, Whose::Role(word.role.into())];
                     // Of single words at single heads there are too many to have controls too.
                     if level.head.is_none() || control.is_none() {
                         whose.push(Whose::Word(word.text.clone()));
                     }
                     for whose in whose {
+                        let control = control.map(Name::Borrowed);
                         let key = ScoreKey { whose, level, control };
                         scores.entry(key).or_default().add(values);
                     }
@@ -360,6 +399,8 @@ fn leak(
     let roles = [Some(role), ADJECTIVES.contains(&role).then_some(ADJECTIVE)];
     let mut add = |object: &'static str, values: [f64; LEAKAGE]| {
         for role in roles.into_iter().flatten() {
+            let (role, object) = (Name::Borrowed(role), Name::Borrowed(object));
+            let control = control.map(Name::Borrowed);
             let key = LeakageKey { role, object, step, control };
             sums.entry(key).or_default().add(values);
         }
