@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use image::RgbImage;
 
 use super::Args;
+use crate::cli::image_file::read_image;
 use crate::cli::output::{OutputArgs, note};
 use crate::judge::imported::PublishedRule;
 use crate::probe::failures::{FailuresInput, report};
@@ -277,6 +278,12 @@ pub fn write_report(
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
     Ok(())
+}
+
+/// An outcome's image in the folder of the run that kept it.
+pub fn kept_image(folder: &RunFolder, row: &OutcomeRow) -> Option<RgbImage> {
+    let path = folder.path(row.image.as_deref()?).ok()?;
+    read_image(&path).ok().map(|read| read.image)
 }
 
 /// The command that makes the run again from its spec.

@@ -84,12 +84,11 @@ impl Work for Drawing {
 
     fn run(&mut self, items: &[Item], place: &Place<'_>) -> Result<Given> {
         let mut judged = Vec::new();
-        // An edit that names words is of one prompt: such items run one by one.
-        let at_once = if edits::name_words(&self.args.edits) { 1 } else { items.len() };
         let mut judge = std::mem::replace(&mut self.judge, SuiteJudge::Exact);
-        for some in items.chunks(at_once.max(1)) {
-            let jobs = self.jobs(some)?;
-            let batch = Batch { jobs: &jobs, images: &self.images, path: place.path };
+        let jobs = self.jobs(items)?;
+        let prompt = |(_, job): &(u32, Job<'_>)| job.item.prompt.as_str();
+        for jobs in edits::batches(&self.args.edits, &jobs, items.len(), prompt) {
+            let batch = Batch { jobs, images: &self.images, path: place.path };
             judged.extend(failures::draw_batch(
                 &self.args,
                 &self.opened.model,
