@@ -1,5 +1,6 @@
 //! `probe failures`: generates images of prompts the world understands, and judges them.
 
+mod clip;
 mod diagnosed;
 mod drawn;
 mod given;

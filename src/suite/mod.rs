@@ -17,6 +17,7 @@ pub mod import;
 pub mod imported;
 pub mod judging;
 pub mod ocr;
+pub mod seen;
 pub mod store;
 
 pub use file::{SuiteError, built_in, built_in_names, open};
@@ -100,6 +101,17 @@ pub enum Expect {
 }
 
 impl Expect {
+    /// How to ask those who can decide it, besides a program.
+    pub fn decided_by(&self) -> &'static str {
+        match self {
+            Expect::Geneval(_) => "--detections FILE --rule geneval",
+            Expect::Visor(_) => "--detections FILE --rule visor",
+            Expect::Spatial(_) | Expect::Numeracy(_) => "--detections FILE --rule compbench",
+            Expect::Text(_) => "--judge ocr",
+            Expect::Words(_) => "a person or a model",
+        }
+    }
+
     /// Its name in suite files.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -26,7 +26,7 @@ use crate::table::OutcomeRow;
 pub fn run(args: &Args) -> Result<u8> {
     let opened = Opened::open(&args.suite.suites)?;
     let jobs = opened.jobs();
-    let mut judge = suite_args::image_judge(&args.suite, &opened)?;
+    let mut judge = suite_args::image_judge(args, &opened)?;
     let model = args.model.open()?;
     let all = request_of(args, &model, &jobs);
     all.check(&model)?;

@@ -49,7 +49,7 @@ impl Drawing {
             let seeds: Vec<u64> = plan.items.iter().map(|item| item.asked.seed).collect();
             suites.take_seeds(&seeds);
         }
-        let judge = failures::image_judge(&args.suite, &suites)?;
+        let judge = failures::image_judge(&args, &suites)?;
         let places = (0..).zip(&args.suite.suites).map(|(i, name)| (name.clone(), i)).collect();
         let opened = models.open(&args.model)?;
         let images = format!("images/{:03}", condition.number);
