@@ -53,7 +53,7 @@ pub enum JudgingError {
     /// A suite that the judge cannot decide.
     #[error(
         "suite {suite}: the {judge} judge cannot decide {items} of its items, such as {first:?}, \
-         which asks for {asks}; let it be decided by {remedy}, or by a program with \
+         which asks for {asks}; they are decided with {remedy}, or by a program with \
          --judge-command"
     )]
     Undecidable {
@@ -132,7 +132,7 @@ impl SuiteJudge {
         items: impl IntoIterator<Item = &'a Item>,
     ) -> Result<(), JudgingError> {
         let foreign: Vec<&Item> = match self {
-            SuiteJudge::Exact => items.into_iter().filter(|item| !is_seen(item)).collect(),
+            SuiteJudge::Exact => items.into_iter().filter(|item| !item.is_seen()).collect(),
             SuiteJudge::Ocr(_) => {
                 items.into_iter().filter(|item| ocr::asked(item).is_none()).collect()
             }
@@ -145,7 +145,7 @@ impl SuiteJudge {
             items: foreign.len(),
             first: first.id.clone(),
             asks: first.expect.as_ref().map_or("no letters", Expect::kind),
-            remedy: first.expect.as_ref().map_or("--judge exact", Expect::decided_by),
+            remedy: first.decided_by(),
         })
     }
 
@@ -167,16 +167,6 @@ impl SuiteJudge {
             }
             SuiteJudge::External(program) => images.iter().map(|made| ask(program, made)).collect(),
         }
-    }
-}
-
-/// Whether the exact judge decides an item: by the world's grammar, or by GenEval's rule where it
-/// asks for things of the world.
-fn is_seen(item: &Item) -> bool {
-    match &item.expect {
-        None => true,
-        Some(Expect::Geneval(asked)) => seen::is_of_the_world(asked),
-        Some(_) => false,
     }
 }
 

@@ -82,6 +82,30 @@ pub struct Item {
     pub expect: Option<Expect>,
 }
 
+impl Item {
+    /// Whether the exact judge decides it: by the world's grammar, or by GenEval's rule where it
+    /// asks for things of the world.
+    pub fn is_seen(&self) -> bool {
+        match &self.expect {
+            None => true,
+            Some(Expect::Geneval(asked)) => seen::is_of_the_world(asked),
+            Some(_) => false,
+        }
+    }
+
+    /// Options that let it be decided; a program may decide any item.
+    pub fn decided_by(&self) -> &'static str {
+        match &self.expect {
+            _ if self.is_seen() => "--judge exact",
+            None | Some(Expect::Words(_)) => "--judge-command PROGRAM",
+            Some(Expect::Geneval(_)) => "--detections FILE --rule geneval",
+            Some(Expect::Visor(_)) => "--detections FILE --rule visor",
+            Some(Expect::Spatial(_) | Expect::Numeracy(_)) => "--detections FILE --rule compbench",
+            Some(Expect::Text(_)) => "--judge ocr",
+        }
+    }
+}
+
 /// An expectation that the prompt's words do not give by themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -101,17 +125,6 @@ pub enum Expect {
 }
 
 impl Expect {
-    /// How to ask those who can decide it, besides a program.
-    pub fn decided_by(&self) -> &'static str {
-        match self {
-            Expect::Geneval(_) => "--detections FILE --rule geneval",
-            Expect::Visor(_) => "--detections FILE --rule visor",
-            Expect::Spatial(_) | Expect::Numeracy(_) => "--detections FILE --rule compbench",
-            Expect::Text(_) => "--judge ocr",
-            Expect::Words(_) => "a person or a model",
-        }
-    }
-
     /// Its name in suite files.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -33,14 +33,9 @@ pub fn run(args: &Args) -> Result<u8> {
     edits::check(&args.edits, &model, &all, args.batch as usize)?;
     let record = args.model.record(&model);
     let spec = spec(args);
-    let mut store = Incomplete::open(
-        &args.output.out,
-        "failures",
-        &question(&spec, &opened, &record, &judge)?,
-    )?;
-    if args.suite.fresh {
-        store = store.begin_anew()?;
-    }
+    let question = question(&spec, &opened, &record, &judge)?;
+    let begin = if args.suite.fresh { Incomplete::begin_anew } else { Incomplete::open };
+    let mut store = begin(&args.output.out, "failures", &question)?;
     draw(args, &model, &jobs, &mut judge, &mut store)?;
 
     let mut manifest = manifest("failures", &args.model, &model, &all);

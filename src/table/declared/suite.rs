@@ -6,7 +6,7 @@ use crate::table::{Row, TableDeclaration};
 
 table! {
     /// A suite: what `probe suites` prints.
-    SuiteRow, "suites", version 1;
+    SuiteRow, "suites", version 2;
     /// Its name, or the path of its file.
     suite: String, "", ANY;
     /// Version of its content.
@@ -17,6 +17,8 @@ table! {
     images: u32, "image", FROM_ONE;
     /// Its categories.
     categories: String, "", ANY;
+    /// Options of `probe failures` that let its items be decided; a program may decide any.
+    decided_by: String, "", ANY;
     /// Licence of its prompts.
     licence: String, "", ANY;
     /// First eight digits of the SHA-256 of what it asks.
