@@ -30,6 +30,8 @@ Examples:
   probe failures --model runs/shapes --count 500 --format md
   probe failures --category two-objects --count 300 --diagnose   # can a failure be foretold?
   probe failures --edit \"zero sites=*.cross.out\"   # what is left without reading the prompt
+  probe failures --suite negation
+  probe failures --suite spatial-relations --judge clip-score
 
 Prompts are drawn from the world with a seed of their own, so that training never saw their
 scenes; shares come with 95 % Wilson intervals. The images, the judge's reasons and the tables
