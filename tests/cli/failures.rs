@@ -95,6 +95,36 @@ fn runs_of_the_worlds_prompts_have_the_report_of_suites() {
     probe_in(&folder, &["validate", &spec]).assert().success();
 }
 
+/// What the guide says to do with snapshots of a training run.
+#[test]
+fn snapshots_are_judged_in_a_loop_and_become_a_history() {
+    let folder = TempDir::new().unwrap();
+    for step in ["100", "200", "400"] {
+        let words = ["failures", "--model", TINY, "--category", "relation", "--count", "4"];
+        let more = ["--steps", "2", "--training-step", step, "--out", "judged"];
+        probe_in(&folder, &[&words[..], &more].concat()).assert().success();
+    }
+    let history = |print: &str| -> Vec<Value> {
+        let words = ["history", "judged", "--by", "training-steps", "--print", print];
+        let mut command = probe_in(&folder, &[&words[..], &["--format", "json"]].concat());
+        let output = command.assert().success();
+        serde_json::from_slice(&output.get_output().stdout).unwrap()
+    };
+    let curves = history("emergence");
+    let gaps: Vec<&Value> = curves.iter().filter(|row| row["kind"] == "product gap").collect();
+    let at: Vec<f64> = gaps.iter().map(|row| row["trained"].as_f64().unwrap()).collect();
+    assert_eq!(at, [100.0, 200.0, 400.0]);
+    let times = history("times");
+    for kind in ["colour", "shape", "binding", "relation_strict", "joint"] {
+        let row = times.iter().find(|row| row["kind"] == kind).unwrap();
+        assert_eq!(row["category"], "relation");
+        // The same random weights thrice: nothing is learned in between.
+        assert_ne!(row["passed"], "within", "{row}");
+    }
+    let page = fs::read_dir(folder.path().join("runs")).unwrap().next().unwrap().unwrap().path();
+    assert!(fs::read_to_string(page.join("report.html")).unwrap().contains("what is right when"));
+}
+
 // --- CLIP score ------------------------------------------------------------------------------
 
 #[test]
