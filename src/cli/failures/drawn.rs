@@ -82,8 +82,8 @@ fn draw(
     }
     let bar = bar(jobs.len() as u64, "images");
     bar.set_position(done as u64);
-    let prompt = |(_, job): &(u32, Job<'_>)| job.item.prompt.as_str();
-    for batch in edits::batches(&args.edits, &left, args.batch as usize, prompt) {
+    let at_once = args.batch as usize;
+    for batch in edits::batches(&args.edits, &left, at_once, |(_, job)| &job.item.prompt) {
         let path = |file: &str| Ok(store.path(file)?);
         let drawn = Batch { jobs: batch, images: "images", path: &path };
         let judged = draw_batch(args, model, &drawn, judge).with_context(|| {

@@ -86,8 +86,8 @@ impl Work for Drawing {
         let mut judged = Vec::new();
         let mut judge = std::mem::replace(&mut self.judge, SuiteJudge::Exact);
         let jobs = self.jobs(items)?;
-        let prompt = |(_, job): &(u32, Job<'_>)| job.item.prompt.as_str();
-        for jobs in edits::batches(&self.args.edits, &jobs, items.len(), prompt) {
+        let at_once = items.len();
+        for jobs in edits::batches(&self.args.edits, &jobs, at_once, |(_, job)| &job.item.prompt) {
             let batch = Batch { jobs, images: &self.images, path: place.path };
             judged.extend(failures::draw_batch(
                 &self.args,
