@@ -270,13 +270,14 @@ fn twelve_cups_are_counted_by_detections_and_not_by_the_exact_judge() {
         let cup = |i: u64| json!({"image_id": image, "category_id": 1, "bbox": [i, 1, 5, 5], "score": 0.95});
         (0..count).map(cup).collect::<Vec<_>>()
     };
+    let annotations = [cups(0, 12), cups(1, 13), cups(2, 6)].concat();
     let coco = json!({
         "images": [
             {"id": 0, "file_name": "count-12-046_0.png"}, {"id": 1, "file_name": "count-12-046_1.png"},
             {"id": 2, "file_name": "count-7-026_0.png"},
         ],
         "categories": [{"id": 1, "name": "cup"}],
-        "annotations": [cups(0, 12), cups(1, 13), cups(2, 6)].concat(),
+        "annotations": annotations,
     });
     fs::write(folder.path().join("coco.json"), coco.to_string()).unwrap();
     let words = ["failures", "--suite", "counting-photos", "--detections", "coco.json"];
