@@ -7,6 +7,7 @@ use denoscope::model::checkpoint::{ModelFiles, Placement};
 use denoscope::model::clip_folder::ClipModel;
 use denoscope::table::{OutcomeRow, OutcomeSummaryRow};
 use image::RgbImage;
+use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::{Value, json};
 use tempfile::TempDir;
