@@ -1,44 +1,35 @@
 //! Comparing runs: pairing, verdicts, refusals, what is written; and the gate of the built-in model.
 #![allow(clippy::unwrap_used)]
 
+mod planted;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use denoscope::measure::paired::exact_mcnemar;
 use denoscope::probe::compare::{
     Aspect, CompareError, Comparison, Gate, Side, Verdict, compare, junit,
 };
 use denoscope::run::{Guidance, Manifest, RunFolder, SamplingRecord};
 use denoscope::table::{
-    ChangeOfOutcomeRow, ComparisonRow, OutcomeRow, frame, read_parquet, rows, write_parquet,
+    ChangeOfOutcomeRow, ComparisonRow, OutcomeRow, ScoreComparisonRow, read_parquet, rows,
 };
+use planted::{probe, sampling};
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// An outcome of prompt `index` of a category.
 fn outcome(category: &str, index: u64, holds: bool) -> OutcomeRow {
     OutcomeRow {
-        suite: "planted".to_owned(),
-        suite_version: 1,
-        suite_hash: "ab".repeat(32),
         item: format!("{category}/{index:03}"),
         category: category.to_owned(),
-        difficulty: None,
         prompt: format!("prompt {index} of {category}"),
         seed: 7 + index,
-        twin: None,
-        held_out: None,
-        judge: "exact".to_owned(),
-        judge_version: "2".to_owned(),
         holds: Some(holds),
-        score: None,
-        atoms: 1,
         atoms_held: u32::from(holds),
         reason: if holds { String::new() } else { "expected a ball, found a cube".to_owned() },
-        image: None,
-        image_sha256: "00".repeat(32),
+        ..planted::outcome()
     }
 }
 
@@ -48,33 +39,15 @@ fn outcomes(failing: u64) -> Vec<OutcomeRow> {
     relation.chain((0..60).map(|i| outcome("count", i, i % 2 == 0))).collect()
 }
 
-fn sampling() -> SamplingRecord {
-    SamplingRecord {
-        sampler: "ddim".to_owned(),
-        guidance: Guidance::from_scale(5.0),
-        guidance_rescale: 0.0,
-        eta: 0.0,
-        steps: 25,
-        seeds: Vec::new(),
-        width: 64,
-        height: 64,
-        negative: String::new(),
-        image: None,
-    }
-}
-
 /// A run folder with these outcomes; images that they name are grey.
 fn stored(out: &Path, outcomes: Vec<OutcomeRow>, sampling: SamplingRecord) -> PathBuf {
-    let folder = RunFolder::create(out, "failures", "kind = \"failures\"\nversion = 1\n").unwrap();
-    for file in outcomes.iter().filter_map(|row| row.image.as_deref()) {
+    let files: Vec<String> = outcomes.iter().filter_map(|row| row.image.clone()).collect();
+    let folder = planted::begun(out, outcomes);
+    for file in files {
         let grey = image::RgbImage::from_pixel(4, 4, image::Rgb([128; 3]));
-        folder.write(file, &denoscope::figure::encode_png(&grey).unwrap()).unwrap();
+        folder.write(&file, &denoscope::figure::encode_png(&grey).unwrap()).unwrap();
     }
-    let path = folder.path("tables/outcome.parquet").unwrap();
-    write_parquet::<OutcomeRow>(&mut frame(outcomes).unwrap(), &path).unwrap();
-    let mut manifest = Manifest::new("failures");
-    manifest.sampling = Some(sampling);
-    folder.finish(manifest).unwrap()
+    planted::finished(folder, sampling)
 }
 
 fn side(outcomes: Vec<OutcomeRow>) -> (TempDir, Side) {
@@ -169,6 +142,90 @@ fn several_images_of_a_prompt_are_one_cluster() {
     assert_eq!(result.groups[0].verdict, Verdict::Inconclusive);
 }
 
+// --- scores ----------------------------------------------------------------------------------
+
+/// Thirty prompts of four images of two categories with scores and no verdict; those of `text` are
+/// lower by `loss`, prompt by prompt a little more or less.
+fn scored(loss: f64) -> Vec<OutcomeRow> {
+    let score = |category: &str, i: u64| {
+        let base = 20.0 + (i * 7 % 11) as f64;
+        let more_or_less = 0.8 + 0.1 * (i / 4 % 5) as f64;
+        if category == "text" { base - loss * more_or_less } else { base }
+    };
+    let row = |category: &'static str, i: u64| OutcomeRow {
+        prompt: format!("prompt {} of {category}", i / 4),
+        judge: "clip-score/own".to_owned(),
+        holds: None,
+        score: Some(score(category, i)),
+        ..outcome(category, i, false)
+    };
+    ["text", "scene"].into_iter().flat_map(|name| (0..120).map(move |i| row(name, i))).collect()
+}
+
+#[test]
+fn scores_are_compared_by_their_means_with_prompts_as_units() {
+    let result = compared(scored(0.0), scored(2.0)).unwrap();
+    assert!(result.groups.is_empty() && result.changes.is_empty() && result.undecided == 0);
+    let verdicts: BTreeMap<&str, Verdict> =
+        result.scores.iter().map(|group| (group.row.category.as_str(), group.verdict)).collect();
+    let expected = [
+        ("overall", Verdict::Regressed),
+        ("scene", Verdict::Equivalent),
+        ("text", Verdict::Regressed),
+    ];
+    assert_eq!(verdicts, BTreeMap::from(expected));
+    let row = &result.scores.iter().find(|group| group.row.category == "text").unwrap().row;
+    // The mean of 0.8 … 1.2 is 1. All thirty prompts fell, so no exchange of 9,999 is as far.
+    assert!((row.difference + 2.0).abs() < 1e-9 && (row.pairs, row.prompts) == (120, 30));
+    assert!(row.low.unwrap() < -2.0 && -2.0 < row.high.unwrap() && row.high.unwrap() < -1.8);
+    assert!((row.p - 1e-4).abs() < 1e-12 && (row.p_holm - 3e-4).abs() < 1e-12, "{row:?}");
+    let back = compared(scored(2.0), scored(0.0)).unwrap();
+    assert!(back.any(Verdict::Improved) && !back.any(Verdict::Regressed));
+    let text = String::from_utf8(junit(&result, false).unwrap()).unwrap();
+    assert!(text.contains("failures=\"2\"") && text.contains("text, mean score"), "{text}");
+}
+
+#[test]
+fn a_few_prompts_show_what_exchanging_them_can_show() {
+    // Ten prompts of one image, all lower: 2 of 1,024 exchanges are as far.
+    let some = |loss| scored(loss).into_iter().filter(|row| row.category == "text").step_by(4);
+    let (a, b) = (some(0.0).take(10).collect(), some(2.0).take(10).collect());
+    let result = compared(a, b).unwrap();
+    let [group] = result.scores.as_slice() else { unreachable!("{result:?}") };
+    let expected = 2.0 / 1024.0;
+    // Four standard errors of a share of 9,999.
+    let slack = 4.0 * (expected / 9_999.0_f64).sqrt() + 1e-4;
+    assert!((group.row.p - expected).abs() < slack, "{}", group.row.p);
+    // One prompt is no sample.
+    let (a, b) = (some(0.0).take(1).collect(), some(2.0).take(1).collect());
+    let alone = compared(a, b).unwrap();
+    assert_eq!((alone.scores[0].row.p, alone.scores[0].row.low), (1.0, None));
+    assert_eq!(alone.scores[0].verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn scores_are_equivalent_within_a_margin_of_their_own_scale() {
+    let ((_a, a), (_b, b)) = (side(scored(0.0)), side(scored(0.05)));
+    let verdict = |margin| {
+        let gate = Gate { score_margin: margin, significance: 1e-6, ..Gate::default() };
+        let result = compare(&a, &b, &gate).unwrap();
+        result.scores.iter().find(|group| group.row.category == "text").unwrap().verdict
+    };
+    assert_eq!(verdict(None), Verdict::Inconclusive);
+    assert_eq!(verdict(Some(0.04)), Verdict::Inconclusive);
+    assert_eq!(verdict(Some(0.1)), Verdict::Equivalent);
+}
+
+#[test]
+fn a_judge_that_decides_is_not_compared_by_the_scores_of_what_it_could_not_decide() {
+    let mut rows = outcomes(5);
+    rows.iter_mut().for_each(|row| row.score = Some(1.0));
+    rows[3].holds = None;
+    let result = compared(rows.clone(), rows).unwrap();
+    assert!(result.scores.is_empty());
+    assert_eq!((result.undecided, result.groups.len()), (1, 3));
+}
+
 // --- pairing and refusals --------------------------------------------------------------------
 
 #[test]
@@ -232,6 +289,16 @@ fn runs_that_cannot_be_compared_say_why() {
     twice.push(outcome("relation", 3, true));
     let error = open(&stored(folder.path(), twice, sampling())).unwrap_err().to_string();
     assert!(error.contains("relation/003") && error.contains("twice"), "{error}");
+    let newer = stored(folder.path(), outcomes(5), sampling());
+    planted::raise_version(&newer.join("tables/outcome.parquet"));
+    let error = open(&newer).unwrap_err().to_string();
+    assert!(error.contains("holds version 9") && error.contains("the denoscope that"), "{error}");
+    let torn = stored(folder.path(), outcomes(5), sampling());
+    let table = torn.join("tables/outcome.parquet");
+    let bytes = fs::read(&table).unwrap();
+    fs::write(&table, &bytes[..bytes.len() / 2]).unwrap();
+    let error = open(&torn).unwrap_err().to_string();
+    assert!(error.contains("outcome.parquet") && error.contains("damaged"), "{error}");
     let run = RunFolder::create(folder.path(), "generate", "kind = \"generate\"").unwrap();
     let run = run.finish(Manifest::new("generate")).unwrap();
     let error = open(&run).unwrap_err().to_string();
@@ -306,12 +373,6 @@ fn a_baseline_is_small_compares_as_its_run_does_and_is_not_replaced_unasked() {
 }
 
 // --- the command -----------------------------------------------------------------------------
-
-fn probe(folder: &Path, words: &[&str]) -> Command {
-    let mut command = assert_cmd::cargo::cargo_bin_cmd!("probe");
-    command.args(words).env_remove("PROBE_LOG").current_dir(folder);
-    command
-}
 
 /// Three runs of a folder: before, after a loss, and after with other steps.
 fn three_runs(folder: &TempDir) -> [String; 3] {
@@ -427,12 +488,8 @@ fn a_million_images_are_compared_in_seconds() {
             ..outcome("any", 0, i % 3 != 0 && i % changed_every != 0)
         });
         let out = folder.path().join(changed_every.to_string());
-        let folder = RunFolder::create(&out, "failures", "kind = \"failures\"\n").unwrap();
-        let path = folder.path("tables/outcome.parquet").unwrap();
-        write_parquet::<OutcomeRow>(&mut frame(rows).unwrap(), &path).unwrap();
-        let mut manifest = Manifest::new("failures");
-        manifest.sampling = Some(sampling());
-        folder.finish(manifest).unwrap().display().to_string()
+        let folder = planted::begun(&out, rows.collect());
+        planted::finished(folder, sampling()).display().to_string()
     };
     let (a, b) = (run(101), run(97));
     let engine = Path::new(env!("CARGO_BIN_EXE_probe-engine"));
@@ -455,4 +512,24 @@ fn a_million_images_are_compared_in_seconds() {
     eprintln!("{seconds:.1} s, {kibibytes} KiB");
     assert!(seconds < 10.0, "{seconds} s");
     assert!(kibibytes < 1_000_000_000 / 1024, "{kibibytes} KiB");
+}
+
+#[test]
+fn a_run_of_scores_prints_and_keeps_its_own_table() {
+    let folder = TempDir::new().unwrap();
+    let [a, b] = [0.0, 2.0]
+        .map(|loss| stored(folder.path(), scored(loss), sampling()).display().to_string());
+    let words = ["compare", &a, &b, "--format", "json", "--out", "compared"];
+    let output = probe(folder.path(), &words).assert().code(1);
+    let printed: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    assert_eq!(printed.as_array().unwrap().len(), 3);
+    let run = fs::read_dir(folder.path().join("compared")).unwrap().next().unwrap().unwrap().path();
+    let table = run.join("tables/score_comparison.parquet");
+    let table = read_parquet::<ScoreComparisonRow>(&table).unwrap();
+    assert_eq!(rows::<ScoreComparisonRow>(&table).unwrap().len(), 3);
+    let page = fs::read_to_string(run.join("report.md")).unwrap();
+    assert!(page.contains("mean in A") && !page.contains("share in A"), "{page}");
+    let same = ["compare", &a, &a, "--strict", "--score-margin", "0.5"];
+    probe(folder.path(), &same).assert().code(0);
+    probe(folder.path(), &["compare", &a, &b, "--score-margin", "0"]).assert().code(2);
 }

@@ -1,18 +1,20 @@
 //! Trends, change points and emergence: closed forms, planted effects, controls, and the command.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod planted;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use denoscope::measure::Bootstrap;
 use denoscope::measure::change_point::{RepeatedOutcomes, Search};
 use denoscope::measure::emergence::{Checkpoint, Passing, passing, precedence, rising};
 use denoscope::measure::paired::{
     MinimumDetectable, PairedOutcomes, minimum_detectable, pairs_needed,
 };
-use denoscope::run::{Guidance, Manifest, RunFolder, SamplingRecord, TrainingRecord};
+use denoscope::run::{Manifest, TrainingRecord};
 use denoscope::table::{JudgementRow, OutcomeRow, frame, write_parquet};
+use planted::{probe, sampling};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -176,21 +178,6 @@ fn as_many_pairs_are_planned_as_see_the_effect() {
 
 const KINDS: [&str; 4] = ["colour", "shape", "binding", "relation_strict"];
 
-fn sampling() -> SamplingRecord {
-    SamplingRecord {
-        sampler: "ddim".to_owned(),
-        guidance: Guidance::from_scale(5.0),
-        guidance_rescale: 0.0,
-        eta: 0.0,
-        steps: 25,
-        seeds: Vec::new(),
-        width: 64,
-        height: 64,
-        negative: String::new(),
-        image: None,
-    }
-}
-
 /// A run of 60 prompts of two images, of which each sort of atom is right with its own chance:
 /// by itself, or all together where `coupled`.
 fn checkpoint(out: &Path, step: u64, chances: [f64; 4], coupled: bool, seed: u64) -> PathBuf {
@@ -205,25 +192,14 @@ fn checkpoint(out: &Path, step: u64, chances: [f64; 4], coupled: bool, seed: u64
         });
         let held = right.iter().filter(|right| **right).count() as u32;
         outcomes.push(OutcomeRow {
-            suite: "planted".to_owned(),
-            suite_version: 1,
-            suite_hash: "ab".repeat(32),
             item: format!("item-{}", sample / 2),
             category: "relation".to_owned(),
-            difficulty: None,
             prompt: prompt.clone(),
             seed: u64::from(sample % 2),
-            twin: None,
-            held_out: None,
-            judge: "exact".to_owned(),
-            judge_version: "2".to_owned(),
             holds: Some(held == 4),
-            score: None,
             atoms: 4,
             atoms_held: held,
-            reason: String::new(),
-            image: None,
-            image_sha256: "00".repeat(32),
+            ..planted::outcome()
         });
         atoms.extend(KINDS.iter().zip(right).map(|(kind, holds)| JudgementRow {
             sample,
@@ -240,10 +216,9 @@ fn checkpoint(out: &Path, step: u64, chances: [f64; 4], coupled: bool, seed: u64
             judge_version: "2".to_owned(),
         }));
     }
-    let folder = RunFolder::create(out, "failures", "kind = \"failures\"\nversion = 1\n").unwrap();
-    let path = |name| folder.path(&format!("tables/{name}.parquet")).unwrap();
-    write_parquet::<OutcomeRow>(&mut frame(outcomes).unwrap(), &path("outcome")).unwrap();
-    write_parquet::<JudgementRow>(&mut frame(atoms).unwrap(), &path("judgement")).unwrap();
+    let folder = planted::begun(out, outcomes);
+    let path = folder.path("tables/judgement.parquet").unwrap();
+    write_parquet::<JudgementRow>(&mut frame(atoms).unwrap(), &path).unwrap();
     let mut manifest = Manifest::new("failures");
     manifest.sampling = Some(sampling());
     manifest.training = Some(TrainingRecord { step, images: Some(step * 64) });
@@ -263,12 +238,6 @@ fn training_run(t50: [f64; 4], coupled: bool) -> TempDir {
         checkpoint(folder.path(), step, chances, coupled, 7 + step);
     }
     folder
-}
-
-fn probe(folder: &Path, words: &[&str]) -> Command {
-    let mut command = assert_cmd::cargo::cargo_bin_cmd!("probe");
-    command.args(words).env_remove("PROBE_LOG").current_dir(folder);
-    command
 }
 
 fn printed(folder: &TempDir, what: &str) -> Vec<Value> {

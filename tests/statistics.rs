@@ -121,6 +121,28 @@ fn a_planted_paired_difference_is_found_and_none_is_not() {
     assert_eq!(p(&a), 1.0, "no difference at all is reached by every flip");
 }
 
+/// Scores of prompts whose images go up or down together, with no change on average: exchanging whole
+/// prompts keeps its level, exchanging single images does not.
+#[test]
+fn false_alarms_of_scores_stay_at_their_level() {
+    const SIMULATED: u64 = 1_000;
+    // SciPy's binom.ppf(0.999, 1000, 0.05).
+    const MOST_ALARMS: usize = 73;
+    let (mut by_prompt, mut by_image) = (0, 0);
+    for seed in 0..SIMULATED {
+        let (differences, prompts) = clustered_sample(10_000 + seed);
+        let (images, before): (Vec<usize>, Vec<f64>) =
+            (0..differences.len()).map(|image| (image, 0.0)).unzip();
+        let p = |units: &[usize]| {
+            permutation::sign_flip_test(&differences, &before, units, 199, seed).unwrap()
+        };
+        by_prompt += usize::from(p(&prompts) <= 0.05);
+        by_image += usize::from(p(&images) <= 0.05);
+    }
+    assert!(by_prompt <= MOST_ALARMS, "{by_prompt} alarms of {SIMULATED}");
+    assert!(by_image > 2 * MOST_ALARMS, "{by_image} alarms of {SIMULATED}");
+}
+
 #[test]
 fn statistics_that_do_not_exist_say_why() {
     let settings = Bootstrap::default();

@@ -2,6 +2,8 @@
 //! outlives a killed run.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod planted;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -115,7 +117,10 @@ fn built_in_suites_are_fine_and_say_truly_what_training_leaves_out() {
         "attribute-binding",
         "counting",
         "hands",
+        "counting-photos",
         "lighting",
+        "negation",
+        "negation-photos",
         "role-swap",
         "spatial-relations",
         "synonyms",
@@ -166,30 +171,19 @@ fn synonyms_mean_the_same() {
 
 fn outcome(item: &str, seed: u64, twin: (&str, bool), holds: Option<bool>) -> OutcomeRow {
     OutcomeRow {
-        suite: "s".into(),
-        suite_version: 1,
-        suite_hash: "00".into(),
         item: item.into(),
         category: if twin.1 { "unseen" } else { "seen" }.into(),
-        difficulty: None,
         prompt: item.into(),
         seed,
         twin: Some(twin.0.into()),
         held_out: Some(twin.1),
-        judge: "exact".into(),
-        judge_version: "2".into(),
         holds,
-        score: None,
-        atoms: 1,
-        atoms_held: 0,
-        reason: String::new(),
-        image: None,
-        image_sha256: "00".into(),
+        ..planted::outcome()
     }
 }
 
 /// Thirty labels; held-out images hold less often by `gap` in tenths, in a fixed pattern.
-fn planted(seen_of_ten: u64, held_out_of_ten: u64) -> Vec<OutcomeRow> {
+fn with_gap(seen_of_ten: u64, held_out_of_ten: u64) -> Vec<OutcomeRow> {
     let mut rows = Vec::new();
     for label in 0..30_u64 {
         for seed in 0..10_u64 {
@@ -204,7 +198,7 @@ fn planted(seen_of_ten: u64, held_out_of_ten: u64) -> Vec<OutcomeRow> {
 
 #[test]
 fn a_planted_gap_is_found_and_none_where_none_is() {
-    let mut rows = planted(8, 5);
+    let mut rows = with_gap(8, 5);
     // Labels differ: in a third of them the held-out side is as good as the seen one.
     for row in &mut rows {
         if row.held_out == Some(true) && row.twin.as_deref().unwrap().ends_with(['0', '3', '6']) {
@@ -217,10 +211,10 @@ fn a_planted_gap_is_found_and_none_where_none_is() {
     assert!((gap.seen - 0.8).abs() < 1e-12 && (gap.gap - (gap.seen - gap.held_out)).abs() < 1e-12);
     assert!((gap.gap - 0.21).abs() < 1e-9, "{gap:?}");
     assert!(gap.low.unwrap() > 0.1 && gap.high.unwrap() < 0.3, "{gap:?}");
-    let none = &gaps(&planted(6, 6)).unwrap()[0];
+    let none = &gaps(&with_gap(6, 6)).unwrap()[0];
     assert_eq!((none.gap, none.low, none.high), (0.0, Some(0.0), Some(0.0)));
     // What is undecided counts on neither side, and one label makes no interval.
-    let mut one: Vec<OutcomeRow> = planted(8, 5).into_iter().take(20).collect();
+    let mut one: Vec<OutcomeRow> = with_gap(8, 5).into_iter().take(20).collect();
     one[0].holds = None;
     let one = &gaps(&one).unwrap()[0];
     assert_eq!((one.twins, one.images, one.low), (1, 19, None));
@@ -228,7 +222,7 @@ fn a_planted_gap_is_found_and_none_where_none_is() {
 
 #[test]
 fn rates_have_intervals_over_prompts() {
-    let rows = summarise(&planted(8, 0)).unwrap();
+    let rows = summarise(&with_gap(8, 0)).unwrap();
     let [seen, unseen] = rows.as_slice() else { panic!("{rows:?}") };
     assert_eq!((seen.prompts, seen.images, seen.right), (30, 300, 240));
     assert_eq!(seen.share, Some(0.8));
@@ -286,10 +280,67 @@ fn what_is_done_is_found_again_and_a_torn_batch_is_not() {
 
     let other = Incomplete::open(out.path(), "failures", "another question").unwrap();
     assert!(other.done().is_empty(), "another question begins by itself");
-    let anew = open().unwrap().begin_anew().unwrap();
+    // What cannot be read can still be forgotten.
+    std::fs::write(&torn, b"PAR1").unwrap();
+    let anew = Incomplete::begin_anew(out.path(), "failures", "question").unwrap();
     assert!(anew.done().is_empty());
     drop(anew);
     assert!(open().unwrap().done().is_empty());
+}
+
+/// Every file of a part torn in turn: the message names what to remove, and after that the batch
+/// alone is made again, so that nothing is lost and nothing counted twice.
+#[test]
+fn a_torn_last_file_costs_its_batch_and_nothing_else() {
+    let out = tempfile::tempdir().unwrap();
+    let suite = opened(SUITE).unwrap();
+    let open = || Incomplete::open(out.path(), "failures", "question");
+    let mut store = open().unwrap();
+    store.add(&judged(&suite, 0, 2)).unwrap();
+    store.add(&judged(&suite, 2, 4)).unwrap();
+    let part = |name: &str| store.root().join("parts").join(name);
+    let outcome = part("00001.outcome.parquet");
+    let files = [outcome.clone(), part("00001.atoms.parquet"), part("00001.seen.parquet")];
+    drop(store);
+    for torn in files {
+        let bytes = std::fs::read(&torn).unwrap();
+        std::fs::write(&torn, &bytes[..bytes.len() / 2]).unwrap();
+        let read = || -> Result<usize, StoreError> {
+            let store = open()?;
+            store.atoms()?;
+            store.seen()?;
+            Ok(store.done().len())
+        };
+        let message = read().unwrap_err().to_string();
+        let names = ["remove", "00001.outcome.parquet", "made again"];
+        assert!(names.iter().all(|part| message.contains(part)), "{message}");
+        std::fs::remove_file(&outcome).unwrap();
+        let mut store = open().unwrap();
+        assert_eq!(store.done().len(), 2, "the first batch is whole");
+        store.add(&judged(&suite, 2, 4)).unwrap();
+        drop(store);
+        assert_eq!(read().unwrap(), 4);
+        let rows = open().unwrap().done().len();
+        assert_eq!(rows, 4, "nothing twice");
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_kept_and_said_to_be_one() {
+    let out = tempfile::tempdir().unwrap();
+    let suite = opened(SUITE).unwrap();
+    let open = || Incomplete::open(out.path(), "failures", "question");
+    let mut store = open().unwrap();
+    store.add(&judged(&suite, 0, 2)).unwrap();
+    let part = store.root().join("parts/00000.outcome.parquet");
+    drop(store);
+    planted::raise_version(&part);
+    let bytes = std::fs::read(&part).unwrap();
+    let message = open().unwrap_err().to_string();
+    let says = ["holds version 9 of table outcome", "use the denoscope that wrote it", "--fresh"];
+    assert!(says.iter().all(|part| message.contains(part)), "{message}");
+    assert!(!message.contains("remove"), "what a newer program made is not damaged: {message}");
+    assert_eq!(std::fs::read(&part).unwrap(), bytes, "nothing is touched");
 }
 
 // --- imports -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ use crate::probe::compare::{
 };
 use crate::report::Rerun;
 use crate::run::{AtomicFile, Manifest, RunFolder};
-use crate::table::{ChangeOfOutcomeRow, ComparisonRow, frame, write_parquet};
+use crate::table::{ChangeOfOutcomeRow, ComparisonRow, ScoreComparisonRow, frame, write_parquet};
 
 const EXAMPLES: &str = "\
 A and B are run folders of `probe failures`, or names of baselines. Images of the same prompt and
@@ -59,6 +59,21 @@ const SHORT: [&str; 12] = [
     "minimum_detectable",
 ];
 
+/// The same of scores.
+const SHORT_SCORES: [&str; 11] = [
+    "category",
+    "verdict",
+    "pairs",
+    "prompts",
+    "mean_a",
+    "mean_b",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+];
+
 /// Did a change make a model better or worse? Two runs of one suite, paired
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -70,6 +85,10 @@ pub struct Args {
     /// repeated [default: 0.05]
     #[arg(long = "margin", value_name = "[NAME=]SHARE", value_parser = parse_margin)]
     margins: Vec<Margin>,
+    /// Differences of mean scores smaller than this do not matter, in the scale of the judge; for
+    /// judges that score and decide nothing, such as clip-score
+    #[arg(long, value_name = "POINTS", value_parser = parse_points)]
+    score_margin: Option<f64>,
     /// Level of the tests, for all categories together
     #[arg(long, value_name = "SHARE", default_value = "0.05", value_parser = parse_significance)]
     significance: f64,
@@ -121,6 +140,13 @@ fn parse_margin(text: &str) -> Result<Margin, String> {
         None => (None, text),
     };
     Ok(Margin { category, share: parse_share(share)? })
+}
+
+fn parse_points(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(points) if points > 0.0 && f64::is_finite(points) => Ok(points),
+        _ => Err("it is a number above 0, such as 0.5".to_owned()),
+    }
 }
 
 /// A share above 0 and up to 1.
@@ -186,9 +212,14 @@ fn compare_runs(args: &Args, a: &Side, b: &Side) -> Result<u8> {
     if let Some(file) = &args.summary {
         AtomicFile::write(file, summary(&input).to_markdown()?.as_bytes())?;
     }
-    let table = frame(comparison.groups.iter().map(|group| group.row.clone()))?;
-    let at = write_run(args, &input, &table)?;
-    args.output.format.print(&shown(&table, args.output.format.format)?)?;
+    let shares = frame(comparison.groups.iter().map(|group| group.row.clone()))?;
+    let scores = frame(comparison.scores.iter().map(|group| group.row.clone()))?;
+    let at = write_run(args, &input, (&shares, &scores))?;
+    let format = args.output.format.format;
+    match comparison.groups.is_empty() {
+        true => args.output.format.print(&shown(&scores, &SHORT_SCORES, format)?)?,
+        false => args.output.format.print(&shown(&shares, &SHORT, format)?)?,
+    }
     for finding in findings(&comparison) {
         note(&finding.sentence);
     }
@@ -202,7 +233,8 @@ fn compare_runs(args: &Args, a: &Side, b: &Side) -> Result<u8> {
 }
 
 fn gate(args: &Args) -> Gate {
-    let mut gate = Gate { significance: args.significance, ..Gate::default() };
+    let (significance, score_margin) = (args.significance, args.score_margin);
+    let mut gate = Gate { significance, score_margin, ..Gate::default() };
     gate.allowed = args.allow_different.iter().copied().collect::<BTreeSet<_>>();
     let (single, all): (Vec<&Margin>, Vec<&Margin>) =
         args.margins.iter().partition(|margin| margin.category.is_some());
@@ -215,10 +247,18 @@ fn gate(args: &Args) -> Gate {
 }
 
 /// The run folder: tables, figure and report.
-fn write_run(args: &Args, input: &ReportInput<'_>, table: &DataFrame) -> Result<PathBuf> {
+fn write_run(
+    args: &Args,
+    input: &ReportInput<'_>,
+    (shares, scores): (&DataFrame, &DataFrame),
+) -> Result<PathBuf> {
     let folder = RunFolder::create(&args.output.out, "compare", &input.rerun.spec)?;
     let path = folder.path("tables/comparison.parquet")?;
-    write_parquet::<ComparisonRow>(&mut table.clone(), &path)?;
+    write_parquet::<ComparisonRow>(&mut shares.clone(), &path)?;
+    if scores.height() > 0 {
+        let path = folder.path("tables/score_comparison.parquet")?;
+        write_parquet::<ScoreComparisonRow>(&mut scores.clone(), &path)?;
+    }
     let mut changes = frame(input.comparison.changes.iter().cloned())?;
     let path = folder.path("tables/outcome_change.parquet")?;
     write_parquet::<ChangeOfOutcomeRow>(&mut changes, &path)?;
@@ -235,8 +275,9 @@ fn write_run(args: &Args, input: &ReportInput<'_>, table: &DataFrame) -> Result<
 }
 
 /// A terminal has no room for all columns.
-fn shown(table: &DataFrame, format: Format) -> Result<DataFrame> {
-    Ok(if format == Format::Table { table.select(SHORT)? } else { table.clone() })
+fn shown(table: &DataFrame, short: &[&str], format: Format) -> Result<DataFrame> {
+    let columns = short.iter().copied();
+    Ok(if format == Format::Table { table.select(columns)? } else { table.clone() })
 }
 
 fn tell_of_gaps(comparison: &Comparison) {
@@ -263,6 +304,7 @@ fn options(args: &Args) -> Vec<(&'static str, Vec<String>)> {
     let allowed = args.allow_different.iter().map(|aspect| aspect.name().to_owned());
     let all = [
         ("margin", args.margins.iter().map(margin).collect::<Vec<_>>()),
+        ("score-margin", args.score_margin.iter().map(f64::to_string).collect()),
         ("significance", vec![args.significance.to_string()]),
         ("allow-different", allowed.collect()),
         ("baselines", vec![args.baselines.display().to_string()]),

@@ -43,7 +43,11 @@ be given by its place among the tokens, as @2.";
 /// Most bytes that the run of another prompt may keep.
 const REFERENCE_BUDGET: u64 = 8 << 30;
 
+/// Operations whose value is words of the prompt.
+const NAMING_WORDS: [&str; 2] = ["mask", "weigh"];
+
 /// One edit as text, taken apart.
+#[derive(Clone)]
 struct Words {
     values: BTreeMap<String, String>,
 }
@@ -117,12 +121,68 @@ pub(super) fn edits(texts: &[String], model: &DiffusionModel, request: &Request)
     Ok(Edits(texts.iter().map(edit).collect::<Result<_>>()?))
 }
 
+/// Checks the edits of a run of many prompts before any is drawn: against its first `most` images,
+/// and each word that they name against every prompt.
+pub(super) fn check(
+    texts: &[String],
+    model: &DiffusionModel,
+    request: &Request,
+    most: usize,
+) -> Result<()> {
+    if texts.is_empty() {
+        return Ok(());
+    }
+    let images: Vec<(&String, u64)> =
+        request.prompts.iter().zip(request.seeds.iter().copied()).collect();
+    let parts = batches(texts, &images, most, |(prompt, _)| prompt);
+    let of_part = |part: &[(&String, u64)]| Request {
+        prompts: part.iter().map(|(prompt, _)| (*prompt).clone()).collect(),
+        seeds: part.iter().map(|(_, seed)| *seed).collect(),
+        ..request.clone()
+    };
+    if let Some(first) = parts.first() {
+        edits(texts, model, &of_part(first))?;
+    }
+    if !name_words(texts) {
+        return Ok(());
+    }
+    let distinct: BTreeMap<&String, &[(&String, u64)]> =
+        parts.into_iter().filter_map(|part| Some((part.first()?.0, part))).collect();
+    for part in distinct.into_values() {
+        let request = of_part(part);
+        for text in texts {
+            let words = Words::parse(text)?;
+            let (name, value) = words.operation()?;
+            if NAMING_WORDS.contains(&name) {
+                let maker = Maker { words: words.clone(), model, request: &request };
+                maker.tokens(value).with_context(|| format!("--edit \"{text}\""))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Images in parts of at most `most` to be drawn at once. Words that an edit names have other
+/// places in every prompt: then all images of a part have one prompt.
+pub(super) fn batches<'a, T>(
+    texts: &[String],
+    images: &'a [T],
+    most: usize,
+    prompt: impl Fn(&T) -> &str,
+) -> Vec<&'a [T]> {
+    if !name_words(texts) {
+        return images.chunks(most.max(1)).collect();
+    }
+    let of_one_prompt = images.chunk_by(|a, b| prompt(a) == prompt(b));
+    of_one_prompt.flat_map(|images| images.chunks(most.max(1))).collect()
+}
+
 /// Whether an edit names words of the prompt, and so means something else for every prompt.
 pub(super) fn name_words(texts: &[String]) -> bool {
     texts
         .iter()
         .filter_map(|text| Words::parse(text).ok())
-        .any(|words| words.operation().is_ok_and(|(name, _)| ["mask", "weigh"].contains(&name)))
+        .any(|words| words.operation().is_ok_and(|(name, _)| NAMING_WORDS.contains(&name)))
 }
 
 struct Maker<'a> {
@@ -246,7 +306,14 @@ impl Maker<'_> {
 
     /// Places of words among the tokens, all their pieces and occurrences; `@2` is a place.
     fn tokens(&self, list: &str) -> Result<Vec<i64>> {
-        let prompt = self.request.prompts.first().map(String::as_str).unwrap_or_default();
+        let mut prompts = self.request.prompts.iter();
+        let prompt = prompts.next().map(String::as_str).unwrap_or_default();
+        if let Some(other) = prompts.find(|other| *other != prompt) {
+            bail!(
+                "words have other places in `{other}` than in `{prompt}`; draw images of one \
+                 prompt at a time"
+            );
+        }
         let tokens = self.request.encode(self.model, prompt)?;
         let mut places = BTreeSet::new();
         for word in list.split(',') {
@@ -262,7 +329,10 @@ impl Maker<'_> {
             places.extend(found.map(|(i, _)| i as i64));
             if places.len() == before {
                 let words: Vec<&str> = tokens.words.iter().flatten().map(String::as_str).collect();
-                bail!("`{word}` is not in the prompt; its words are {}", words.join(", "));
+                bail!(
+                    "`{word}` is not in the prompt `{prompt}`; its words are {}",
+                    words.join(", ")
+                );
             }
         }
         Ok(places.into_iter().collect())

@@ -120,12 +120,16 @@ pub fn device(name: &str) -> Result<Device> {
 impl ModelArgs {
     /// Opens the model.
     pub fn open(&self) -> Result<DiffusionModel> {
-        let placement = Placement {
+        Ok(DiffusionModel::open(self.load.source(&self.model), self.placement()?)?)
+    }
+
+    /// Where it computes, and in which kind of numbers.
+    pub fn placement(&self) -> Result<Placement> {
+        Ok(Placement {
             device: device(&self.device)?,
             kind: self.dtype.kind(),
             kernel: self.attention,
-        };
-        Ok(DiffusionModel::open(self.load.source(&self.model), placement)?)
+        })
     }
 
     /// What the manifest says of the model. Reads every byte of its weights.

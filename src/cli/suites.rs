@@ -1,12 +1,13 @@
 //! `probe suites`: which suites there are, what is in them, and whether one is fine.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Subcommand, ValueEnum};
 
 use super::output::{FormatArgs, line};
-use crate::suite::{Suite, built_in, built_in_names, import, open};
+use crate::suite::{Item, Suite, built_in, built_in_names, import, open};
 use crate::table::{SuiteRow, frame};
 
 const EXAMPLES: &str = "\
@@ -133,12 +134,14 @@ fn row(suite: &Suite) -> SuiteRow {
     categories.sort_unstable();
     categories.dedup();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let decided_by: BTreeSet<&str> = suite.items.iter().map(Item::decided_by).collect();
     SuiteRow {
         suite: suite.name.clone(),
         version: suite.version,
         prompts: count(suite.items.len()),
         images: count(suite.images()),
         categories: categories.join(", "),
+        decided_by: decided_by.into_iter().collect::<Vec<_>>().join("; "),
         licence: suite.licence.clone(),
         hash: suite.hash().chars().take(SHORT_DIGITS).collect(),
         description: suite.description.clone(),

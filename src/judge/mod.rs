@@ -23,6 +23,7 @@
 mod assign;
 mod backdrop;
 mod calibrate;
+pub mod clip_score;
 mod distort;
 mod fit;
 mod grid;

@@ -6,6 +6,7 @@
 //! the diffusion model's.
 
 use std::cell::RefCell;
+use std::path::Path;
 
 use image::RgbImage;
 use image::imageops::FilterType;
@@ -24,8 +25,10 @@ use super::weights::WeightFile;
 use crate::site::Sites;
 use crate::tap::{Cx, TapError};
 
-const CONFIG: &str = "clip/config.json";
-const PREPROCESSOR: &str = "clip/preprocessor_config.json";
+/// Its folder in a diffusion model's.
+const PART: &str = "clip";
+const CONFIG: &str = "config.json";
+const PREPROCESSOR: &str = "preprocessor_config.json";
 /// The largest value of a pixel.
 const WHITE: f64 = 255.0;
 /// Images or prompts embedded at once.
@@ -103,19 +106,43 @@ impl ClipModel {
     /// # Errors
     /// Files that are missing, damaged or do not fit each other.
     pub fn open(files: &ModelFiles, placement: Placement) -> Result<Option<Self>, ModelError> {
-        if !files.has(CONFIG) {
+        Self::open_part(files, PART, placement)
+    }
+
+    /// Opens a CLIP that is a folder by itself, with its tokenizer, as transformers writes it;
+    /// none where it has no `config.json`.
+    ///
+    /// # Errors
+    /// As [`ClipModel::open`].
+    pub fn open_folder(folder: &Path, placement: Placement) -> Result<Option<Self>, ModelError> {
+        let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) else {
+            return Ok(None);
+        };
+        let files = ModelFiles::folder(above.to_owned());
+        Self::open_part(&files, &name.to_string_lossy(), placement)
+    }
+
+    fn open_part(
+        files: &ModelFiles,
+        part: &str,
+        placement: Placement,
+    ) -> Result<Option<Self>, ModelError> {
+        let file = |name: &str| format!("{part}/{name}");
+        let (config, preprocessor) = (file(CONFIG), file(PREPROCESSOR));
+        if !files.has(&config) {
             return Ok(None);
         }
-        let (text_config, vision_config) = configs(files)?;
-        let part = if files.has("clip/vocab.json") || files.has("clip/tokenizer.json") {
-            "clip"
+        let (text_config, vision_config) = configs(files, &config)?;
+        let own_tokenizer =
+            ["vocab.json", "tokenizer.json"].iter().any(|name| files.has(&file(name)));
+        let of_tokenizer = if own_tokenizer { part } else { "tokenizer" };
+        let tokenizer = matching_tokenizer(files, of_tokenizer, &text_config)?;
+        let pixels = if files.has(&preprocessor) {
+            files.json(&preprocessor)?
         } else {
-            "tokenizer"
+            PixelScale::default()
         };
-        let tokenizer = matching_tokenizer(files, part, &text_config)?;
-        let pixels =
-            if files.has(PREPROCESSOR) { files.json(PREPROCESSOR)? } else { PixelScale::default() };
-        let weights = files.weights("clip", "model")?;
+        let weights = files.weights(part, "model")?;
         let weight_files = weights.files().to_vec();
         let store = Store::of(weights, Kind::Float, placement.device);
         store.ignore_extra(|name| name.ends_with("position_ids"));
@@ -223,13 +250,16 @@ impl ClipModel {
     }
 }
 
-fn configs(files: &ModelFiles) -> Result<(ClipTextConfig, ClipVisionConfig), ModelError> {
+fn configs(
+    files: &ModelFiles,
+    file: &str,
+) -> Result<(ClipTextConfig, ClipVisionConfig), ModelError> {
     let ClipConfig { text_config: mut text, vision_config: mut vision, projection_dim } =
-        files.json(CONFIG)?;
+        files.json(file)?;
     if let Some(joint) = projection_dim {
         (text.projection_dim, vision.projection_dim) = (joint, joint);
     }
-    let config = |source| ModelError::Config { path: files.path(CONFIG), source };
+    let config = |source| ModelError::Config { path: files.path(file), source };
     text.check().map_err(config)?;
     vision.check().map_err(config)?;
     Ok((text, vision))

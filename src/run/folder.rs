@@ -142,7 +142,7 @@ impl RunFolder {
         manifest.started = self.started;
         manifest.files = record_files(&self.temporary)?;
         manifest.finished = now();
-        let json = encode(&manifest)?;
+        let json = manifest.to_json()?;
         self.write(MANIFEST_FILE, &json)?;
         let lock_file = self.temporary.join(LOCK_FILE);
         fs::remove_file(&lock_file).map_err(RunError::io("remove", &lock_file))?;
@@ -178,14 +178,6 @@ impl Drop for RunFolder {
             _ => {}
         }
     }
-}
-
-/// The manifest as JSON, with a line end.
-pub(super) fn encode(manifest: &Manifest) -> Result<Vec<u8>, RunError> {
-    let mut json =
-        serde_json::to_vec_pretty(manifest).map_err(|source| RunError::Encode { source })?;
-    json.push(b'\n');
-    Ok(json)
 }
 
 /// Checks the probe's name, makes `out`, and removes what killed runs have left in it.

@@ -5,6 +5,8 @@ use std::process::Command;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::RunError;
+
 /// Name of the manifest in a run folder.
 pub const MANIFEST_FILE: &str = "manifest.json";
 
@@ -198,6 +200,17 @@ impl Manifest {
             schemas: BTreeMap::new(),
             files: Vec::new(),
         }
+    }
+
+    /// As JSON, with a line end.
+    ///
+    /// # Errors
+    /// [`RunError::Encode`].
+    pub fn to_json(&self) -> Result<Vec<u8>, RunError> {
+        let mut json =
+            serde_json::to_vec_pretty(self).map_err(|source| RunError::Encode { source })?;
+        json.push(b'\n');
+        Ok(json)
     }
 
     /// Sets the prompts and their digest together.

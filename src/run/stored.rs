@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::folder::{INCOMPLETE_PREFIX, UNFINISHED_PREFIX, encode, is_locked};
+use super::folder::{INCOMPLETE_PREFIX, UNFINISHED_PREFIX, is_locked};
 use super::manifest::{FileRecord, MANIFEST_FILE, MANIFEST_VERSION, Manifest};
 use super::paths::inside;
 use super::{AtomicFile, RunError, digest_bytes, digest_file};
@@ -133,7 +133,7 @@ impl StoredRun {
         let (bytes, sha256) = (bytes.len() as u64, digest_bytes(bytes));
         files.push(FileRecord { path: relative.to_owned(), bytes, sha256 });
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        AtomicFile::write(&self.root.join(MANIFEST_FILE), &encode(&self.manifest)?)
+        AtomicFile::write(&self.root.join(MANIFEST_FILE), &self.manifest.to_json()?)
     }
 
     fn no_such_file(&self, relative: &str) -> RunError {

@@ -63,7 +63,15 @@ fn summary(
         rows.iter().filter_map(|row| Some((row.holds?, row.item.as_str()))).collect();
     let rate =
         if decided.is_empty() { None } else { Some(Bootstrap::default().cluster_rate(&decided)?) };
-    let scores: Vec<f64> = rows.iter().filter_map(|row| row.score).collect();
+    let (scores, of_items): (Vec<f64>, Vec<&str>) =
+        rows.iter().filter_map(|row| Some((row.score?, row.item.as_str()))).unzip();
+    let score = match Bootstrap::default().cluster_mean(&scores, &of_items) {
+        Ok(estimate) => Some(estimate),
+        Err(Undefined::TooFew { .. } | Undefined::Empty) => None,
+        Err(error) => return Err(error),
+    };
+    // A judge that decides none of them and scores some is one that scores.
+    let told = if decided.is_empty() { scores.len() } else { decided.len() };
     let mut items: Vec<&str> = rows.iter().map(|row| row.item.as_str()).collect();
     items.sort_unstable();
     items.dedup();
@@ -72,12 +80,14 @@ fn summary(
         category: category.to_owned(),
         prompts: count(items.len()),
         images: count(rows.len()),
-        undecided: count(rows.len() - decided.len()),
+        undecided: count(rows.len() - told),
         right: count(decided.iter().filter(|(holds, _)| *holds).count()),
         share: rate.map(|rate| rate.mean),
         low: rate.map(|rate| rate.low),
         high: rate.map(|rate| rate.high),
         score: (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64),
+        score_low: score.map(|score| score.low),
+        score_high: score.map(|score| score.high),
         judge: judge.to_owned(),
     })
 }

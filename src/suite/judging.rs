@@ -1,5 +1,7 @@
 //! Who judges the images of a suite, and the rows that come of it.
 
+use std::error::Error;
+use std::fmt::Debug;
 use std::path::Path;
 
 use image::RgbImage;
@@ -7,13 +9,30 @@ use rayon::prelude::*;
 
 use super::external::{ExternalError, ExternalJudge, Question};
 use super::ocr::{self, Tesseract};
-use super::{Item, Job};
+use super::{Expect, Item, Job, seen};
+use crate::judge::clip_score::{self, clip_score};
 use crate::judge::imported::Ruling;
 use crate::judge::{self, ocr as rules};
 use crate::probe::judgement::{JudgedImage, judgement_rows, seen_rows};
 use crate::probe::outcome::{SuiteImage, outcome_row};
 use crate::table::{JudgementRow, OutcomeRow, SeenRow};
-use crate::world::{self, ParseError};
+use crate::world::{self, Expectations, ParseError};
+
+/// A model with one space for texts and images, such as CLIP.
+pub trait JointSpace: Debug + Send {
+    /// Its name, and what tells its weights from others.
+    fn name(&self) -> (String, String);
+
+    /// The cosine of each image with its prompt.
+    ///
+    /// # Errors
+    /// What the model cannot embed.
+    fn cosines(
+        &self,
+        prompts: &[String],
+        images: &[RgbImage],
+    ) -> Result<Vec<f64>, Box<dyn Error + Send + Sync>>;
+}
 
 /// A judge that looks at images.
 #[derive(Debug)]
@@ -22,6 +41,8 @@ pub enum SuiteJudge {
     Exact,
     /// Tesseract, for prompts that ask for letters.
     Ocr(Tesseract),
+    /// CLIP score, which gives numbers and decides nothing.
+    ClipScore(Box<dyn JointSpace>),
     /// A program.
     External(Box<ExternalJudge>),
 }
@@ -32,7 +53,8 @@ pub enum JudgingError {
     /// A suite that the judge cannot decide.
     #[error(
         "suite {suite}: the {judge} judge cannot decide {items} of its items, such as {first:?}, \
-         which asks for {asks}; {remedy}"
+         which asks for {asks}; they are decided with {remedy}, or by a program with \
+         --judge-command"
     )]
     Undecidable {
         /// The suite.
@@ -51,6 +73,9 @@ pub enum JudgingError {
     /// A prompt the world does not read; [`super::Suite::check`] finds it first.
     #[error(transparent)]
     Grammar(#[from] ParseError),
+    /// CLIP cannot read them.
+    #[error("CLIP cannot score these images: {0}")]
+    JointSpace(Box<dyn Error + Send + Sync>),
     /// The program cannot be run.
     #[error(transparent)]
     External(#[from] ExternalError),
@@ -88,6 +113,11 @@ impl SuiteJudge {
         match self {
             SuiteJudge::Exact => (judge::NAME.to_owned(), judge::VERSION.to_string()),
             SuiteJudge::Ocr(tesseract) => (ocr::NAME.to_owned(), tesseract.version()),
+            SuiteJudge::ClipScore(clip) => {
+                let (name, weights) = clip.name();
+                let version = format!("{} weights {weights}", clip_score::VERSION);
+                (format!("{}/{name}", clip_score::NAME), version)
+            }
             SuiteJudge::External(program) => program.name(),
         }
     }
@@ -102,11 +132,11 @@ impl SuiteJudge {
         items: impl IntoIterator<Item = &'a Item>,
     ) -> Result<(), JudgingError> {
         let foreign: Vec<&Item> = match self {
-            SuiteJudge::Exact => items.into_iter().filter(|item| item.expect.is_some()).collect(),
+            SuiteJudge::Exact => items.into_iter().filter(|item| !item.is_seen()).collect(),
             SuiteJudge::Ocr(_) => {
                 items.into_iter().filter(|item| ocr::asked(item).is_none()).collect()
             }
-            SuiteJudge::External(_) => return Ok(()),
+            SuiteJudge::ClipScore(_) | SuiteJudge::External(_) => return Ok(()),
         };
         let Some(first) = foreign.first() else { return Ok(()) };
         Err(JudgingError::Undecidable {
@@ -114,9 +144,8 @@ impl SuiteJudge {
             judge: self.name().0,
             items: foreign.len(),
             first: first.id.clone(),
-            asks: first.expect.as_ref().map_or("no letters", super::Expect::kind),
-            remedy: "give --images with --detections FILE and --rule, or a program with \
-                     --judge-command",
+            asks: first.expect.as_ref().map_or("no letters", Expect::kind),
+            remedy: first.decided_by(),
         })
     }
 
@@ -130,6 +159,12 @@ impl SuiteJudge {
             SuiteJudge::Ocr(tesseract) => {
                 Ok(images.par_iter().map(|made| read(tesseract, made)).collect())
             }
+            SuiteJudge::ClipScore(clip) => {
+                let cosines = cosines(clip.as_ref(), images)?;
+                let judge = self.name();
+                let score = |(made, cosine)| scored(made, &judge, clip_score(cosine));
+                Ok(images.iter().zip(cosines).map(score).collect())
+            }
             SuiteJudge::External(program) => images.iter().map(|made| ask(program, made)).collect(),
         }
     }
@@ -137,6 +172,14 @@ impl SuiteJudge {
 
 fn exact(made: &Made<'_>) -> Result<Judged, JudgingError> {
     let item = made.job.item;
+    if let Some(Expect::Geneval(asked)) = &item.expect {
+        // Nothing is expected of the caption: what is there is seen all the same.
+        let verdict = judge::judge(made.image, &Expectations::default());
+        let ruling = seen::rule(&verdict.seen, asked);
+        let outcome = ruling_row(made.job, (seen::NAME, &seen::version()), &ruling, made.sha256);
+        let seen = seen_rows(made.sample, made.image.dimensions(), &verdict);
+        return Ok(Judged { outcome, atoms: Vec::new(), seen });
+    }
     let verdict = judge::judge(made.image, &world::parse(&item.prompt)?);
     let of = JudgedImage {
         sample: made.sample,
@@ -193,6 +236,22 @@ fn read(tesseract: &Tesseract, made: &Made<'_>) -> Judged {
         judge_version,
     };
     Judged { outcome, atoms: vec![atom], seen: Vec::new() }
+}
+
+fn cosines(clip: &dyn JointSpace, images: &[Made<'_>]) -> Result<Vec<f64>, JudgingError> {
+    if images.is_empty() {
+        return Ok(Vec::new());
+    }
+    let prompts: Vec<String> = images.iter().map(|made| made.job.item.prompt.clone()).collect();
+    let images: Vec<RgbImage> = images.iter().map(|made| made.image.clone()).collect();
+    clip.cosines(&prompts, &images).map_err(JudgingError::JointSpace)
+}
+
+/// An image with a score and no verdict.
+fn scored(made: &Made<'_>, (judge, version): &(String, String), score: f64) -> Judged {
+    let ruling = Ruling { score: Some(score), ..Ruling::default() };
+    let outcome = ruling_row(made.job, (judge, version), &ruling, made.sha256);
+    Judged { outcome, atoms: Vec::new(), seen: Vec::new() }
 }
 
 fn suite_image<'a>(made: &Made<'a>) -> SuiteImage<'a> {

@@ -17,6 +17,7 @@ pub mod import;
 pub mod imported;
 pub mod judging;
 pub mod ocr;
+pub mod seen;
 pub mod store;
 
 pub use file::{SuiteError, built_in, built_in_names, open};
@@ -79,6 +80,30 @@ pub struct Item {
     /// What its images must show; without it, what the world's grammar reads in the prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expect>,
+}
+
+impl Item {
+    /// Whether the exact judge decides it: by the world's grammar, or by GenEval's rule where it
+    /// asks for things of the world.
+    pub fn is_seen(&self) -> bool {
+        match &self.expect {
+            None => true,
+            Some(Expect::Geneval(asked)) => seen::is_of_the_world(asked),
+            Some(_) => false,
+        }
+    }
+
+    /// Options that let it be decided; a program may decide any item.
+    pub fn decided_by(&self) -> &'static str {
+        match &self.expect {
+            _ if self.is_seen() => "--judge exact",
+            None | Some(Expect::Words(_)) => "--judge-command PROGRAM",
+            Some(Expect::Geneval(_)) => "--detections FILE --rule geneval",
+            Some(Expect::Visor(_)) => "--detections FILE --rule visor",
+            Some(Expect::Spatial(_) | Expect::Numeracy(_)) => "--detections FILE --rule compbench",
+            Some(Expect::Text(_)) => "--judge ocr",
+        }
+    }
 }
 
 /// An expectation that the prompt's words do not give by themselves.

@@ -40,6 +40,9 @@ pub enum StoreError {
     /// Another process is at it, or the folder asks something else.
     #[error(transparent)]
     Unfinished(#[from] UnfinishedError),
+    /// A part that another version of this program wrote.
+    #[error("{0}; or begin anew with --fresh, which forgets what is done")]
+    Version(TableError),
     /// A part cannot be read.
     #[error("{source}; remove {} (its batch is then made again) and run again", path.display())]
     Part {
@@ -70,9 +73,7 @@ impl Incomplete {
     /// # Errors
     /// [`StoreError`].
     pub fn open(out: &Path, probe: &str, question: &str) -> Result<Self, StoreError> {
-        let root = out.join(format!("{INCOMPLETE_PREFIX}{probe}-{}", hash8(question)));
-        // Killed between finishing and cleaning up: its results are in the run folder.
-        let work = Unfinished::open(&root, question, |root| is_finished(out, root))?;
+        let work = work(out, probe, question)?;
         let mut run = Self { work, next_part: 0, done: BTreeMap::new() };
         for number in run.work.part_numbers(OUTCOME)? {
             run.next_part = run.next_part.max(number + 1);
@@ -83,14 +84,14 @@ impl Incomplete {
         Ok(run)
     }
 
-    /// Forgets what is done.
+    /// Begins the run of a question, whatever is there of it, damaged or not: that is forgotten.
     ///
     /// # Errors
-    /// [`StoreError::Run`].
-    pub fn begin_anew(mut self) -> Result<Self, StoreError> {
-        self.work.begin_anew()?;
-        (self.next_part, self.done) = (0, BTreeMap::new());
-        Ok(self)
+    /// [`StoreError::Unfinished`], [`StoreError::Run`].
+    pub fn begin_anew(out: &Path, probe: &str, question: &str) -> Result<Self, StoreError> {
+        let work = work(out, probe, question)?;
+        work.begin_anew()?;
+        Ok(Self { work, next_part: 0, done: BTreeMap::new() })
     }
 
     /// The folder.
@@ -184,8 +185,17 @@ impl Incomplete {
         let read = read_parquet::<R>(&path).and_then(|frame| rows(&frame));
         // Without its outcomes a batch counts as not done.
         let path = self.work.part(number, OUTCOME);
-        read.map_err(|source| StoreError::Part { path, source })
+        read.map_err(|source| match source {
+            TableError::Version { .. } => StoreError::Version(source),
+            _ => StoreError::Part { path, source },
+        })
     }
+}
+
+fn work(out: &Path, probe: &str, question: &str) -> Result<Unfinished, UnfinishedError> {
+    let root = out.join(format!("{INCOMPLETE_PREFIX}{probe}-{}", hash8(question)));
+    // Killed between finishing and cleaning up: its results are in the run folder.
+    Unfinished::open(&root, question, |root| is_finished(out, root))
 }
 
 fn key_of(row: &OutcomeRow) -> Key {

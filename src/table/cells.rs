@@ -34,6 +34,17 @@ pub fn numbers<'a>(
     })
 }
 
+/// The cells of a column of numbers with fractions, in order.
+///
+/// # Errors
+/// [`TableError::Polars`] when there is no such column.
+pub fn fractions<'a>(
+    frame: &'a DataFrame,
+    column: &str,
+) -> Result<impl Iterator<Item = Option<f64>> + use<'a>, TableError> {
+    Ok(frame.column(column)?.f64()?.iter())
+}
+
 /// The cells of a column of yes and no, in order.
 ///
 /// # Errors

@@ -28,7 +28,7 @@ mod stream;
 mod tables;
 
 pub use build::{TableBuilder, frame, rows};
-pub use cells::{TextTable, flags, numbers, texts};
+pub use cells::{TextTable, flags, fractions, numbers, texts};
 pub use check::check;
 pub use column::{Cell, ColumnDeclaration, Kind, ValueRange};
 pub use declare::{Row, TableDeclaration};

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use denoscope::judge::clip_score::clip_score;
 use denoscope::model::checkpoint::{ModelError, ModelFiles, Placement};
 use denoscope::model::clip_folder::{ClipModel, EmbedError};
 use denoscope::model::parameters::WeightFile;
@@ -56,6 +57,16 @@ fn a_clip_in_a_models_folder_gives_what_transformers_gives() {
     let ids = &golden["clip/in.ids"];
     let text = model.clip.embed_text(ids, cx).unwrap();
     assert!(largest_gap(&text, &golden["clip/text"]) < 1e-5);
+    // CLIP score beside transformers' logits, which are cosines times the exponent of a scale.
+    let cosines = images.matmul(&text.tr());
+    let scale = model.clip.scale().double_value(&[]);
+    let size = cosines.size();
+    for (i, j) in (0..size[0]).flat_map(|i| (0..size[1]).map(move |j| (i, j))) {
+        let logit = golden["clip/logits_per_image"].double_value(&[i, j]);
+        let score = clip_score(cosines.double_value(&[i, j]));
+        assert!((score - (100.0 * logit / scale).max(0.0)).abs() < 1e-3, "{score} {logit}");
+    }
+    assert_eq!([-0.2, 0.0, 0.31].map(clip_score), [0.0, 0.0, 31.0]);
     assert_eq!(model.weights.len(), 1);
     let sites: Vec<&str> = model.sites.iter().map(|(_, site)| site.name.as_str()).collect();
     assert!(sites.contains(&"text.layer.1.out"), "{sites:?}");
@@ -94,6 +105,17 @@ fn pixels_are_scaled_as_the_folder_says() {
     std::fs::write(folder.path().join("clip/preprocessor_config.json"), scale).unwrap();
     let model = open(folder.path()).unwrap().unwrap();
     assert!(near(&at(&model, &white), [2.0, -0.5, 0.0]));
+}
+
+#[test]
+fn a_clip_that_is_a_folder_by_itself_is_the_same_one() {
+    let folder = folder();
+    let (inside, alone) = (open(folder.path()).unwrap().unwrap(), folder.path().join("clip"));
+    let alone = ClipModel::open_folder(&alone, Placement::default()).unwrap().unwrap();
+    let prompts = ["ab".to_owned()];
+    assert_eq!(alone.embed_prompts(&prompts).unwrap(), inside.embed_prompts(&prompts).unwrap());
+    let none = ClipModel::open_folder(folder.path(), Placement::default()).unwrap();
+    assert!(none.is_none());
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// The tiny model with a CLIP of random weights, as `probe train clip` writes it.
-fn with_clip() -> TempDir {
+pub(crate) fn with_clip() -> TempDir {
     let folder = TempDir::new().unwrap();
     copy(Path::new(TINY), folder.path());
     let tokenizer = read_tokenizer(&ModelFiles::folder(TINY.into()), "tokenizer").unwrap();

@@ -7,6 +7,7 @@ mod checkpoints;
 mod clip;
 mod commands;
 mod edits;
+mod failures;
 mod guidance;
 mod heads;
 mod images;

@@ -91,6 +91,18 @@ fn a_killed_run_goes_on_and_ends_like_one_that_was_not() {
     let left = parts();
     assert!((1..5).contains(&left), "killed in the middle, with {left} of 5 batches");
 
+    // Going on where the disk is full loses nothing of that, and says what to do.
+    #[cfg(unix)]
+    {
+        const LIMIT: &str = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+        let program = probe(&[]).get_program().to_owned();
+        let mut full = assert_cmd::Command::new("sh");
+        full.args(["-c", LIMIT]).arg(&program).args(DRAW).current_dir(cut.path());
+        full.env(ONE_THREAD.0, ONE_THREAD.1);
+        let refused = full.assert().code(2);
+        refused.stderr(contains("goes on from").and(contains("--out")));
+        assert_eq!(parts(), left, "parts of the run in progress");
+    }
     let again = probe_in(&cut, &DRAW).env(ONE_THREAD.0, ONE_THREAD.1).assert().success();
     again.stderr(contains("images are there"));
     // One run folder: what was kept meanwhile is gone.

@@ -10,8 +10,7 @@ use rayon::prelude::*;
 
 use super::suite_args::{self, Found, Keep, Opened};
 use super::{Args, request_of};
-use crate::cli::edits::edits;
-use crate::cli::image_file::read_image;
+use crate::cli::edits;
 use crate::cli::output::{bar, note, seed_value};
 use crate::cli::run_model::{facts, manifest};
 use crate::figure::encode_png;
@@ -27,21 +26,16 @@ use crate::table::OutcomeRow;
 pub fn run(args: &Args) -> Result<u8> {
     let opened = Opened::open(&args.suite.suites)?;
     let jobs = opened.jobs();
-    let mut judge = suite_args::image_judge(&args.suite, &opened)?;
+    let mut judge = suite_args::image_judge(args, &opened)?;
     let model = args.model.open()?;
     let all = request_of(args, &model, &jobs);
     all.check(&model)?;
-    edits(&args.edits, &model, &all)?;
+    edits::check(&args.edits, &model, &all, args.batch as usize)?;
     let record = args.model.record(&model);
     let spec = spec(args);
-    let mut store = Incomplete::open(
-        &args.output.out,
-        "failures",
-        &question(&spec, &opened, &record, &judge)?,
-    )?;
-    if args.suite.fresh {
-        store = store.begin_anew()?;
-    }
+    let question = question(&spec, &opened, &record, &judge)?;
+    let begin = if args.suite.fresh { Incomplete::begin_anew } else { Incomplete::open };
+    let mut store = begin(&args.output.out, "failures", &question)?;
     draw(args, &model, &jobs, &mut judge, &mut store)?;
 
     let mut manifest = manifest("failures", &args.model, &model, &all);
@@ -61,10 +55,7 @@ pub fn run(args: &Args) -> Result<u8> {
     suite_args::write_tables(&folder, &found)?;
     store.hand_over(&folder)?;
     let facts = facts(&model, &all, &manifest);
-    let image = |row: &OutcomeRow| {
-        let file = row.image.as_deref()?;
-        read_image(&folder.path(file).ok()?).ok().map(|read| read.image)
-    };
+    let image = |row: &OutcomeRow| suite_args::kept_image(&folder, row);
     suite_args::write_report(&folder, &found, (facts, suite_args::rerun(&spec)), &image)?;
     let at = folder.finish(manifest)?;
     store.remove()?;
@@ -91,7 +82,8 @@ fn draw(
     }
     let bar = bar(jobs.len() as u64, "images");
     bar.set_position(done as u64);
-    for batch in left.chunks(args.batch as usize) {
+    let at_once = args.batch as usize;
+    for batch in edits::batches(&args.edits, &left, at_once, |(_, job)| &job.item.prompt) {
         let path = |file: &str| Ok(store.path(file)?);
         let drawn = Batch { jobs: batch, images: "images", path: &path };
         let judged = draw_batch(args, model, &drawn, judge).with_context(|| {
@@ -123,7 +115,7 @@ pub(in crate::cli) fn draw_batch(
 ) -> Result<Vec<Judged>> {
     let jobs: Vec<Job<'_>> = batch.jobs.iter().map(|(_, job)| *job).collect();
     let request = request_of(args, model, &jobs);
-    let mut edits = edits(&args.edits, model, &request)?;
+    let mut edits = edits::edits(&args.edits, model, &request)?;
     let made = generate(model, &request, Some(&mut edits), &mut |_, _| {})?;
     judge_batch(args.suite.keep_images, batch, &made.images, judge)
 }

@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<u8> {
             restrict(args, &mut opened, at, |suite, item, seed| {
                 files.contains_key(&key(suite, item, seed))
             })?;
-            let mut judge = suite_args::image_judge(&args.suite, &opened)?;
+            let mut judge = suite_args::image_judge(args, &opened)?;
             let mut found = by_looking(&opened.jobs(), files, &mut judge)?;
             found.scores = suite_args::readings(&opened, &args.suite, &found);
             (found, judge.name())

@@ -9,6 +9,8 @@ use clap::ValueEnum;
 use image::RgbImage;
 
 use super::Args;
+use super::clip::Clip;
+use crate::cli::image_file::read_image;
 use crate::cli::output::{OutputArgs, note};
 use crate::judge::imported::PublishedRule;
 use crate::probe::failures::{FailuresInput, report};
@@ -52,6 +54,10 @@ pub struct SuiteArgs {
     /// Who looks at the images
     #[arg(long, value_enum, default_value_t = Judge::Exact, requires = "suites", conflicts_with_all = ["detections", "judge_command"])]
     pub judge: Judge,
+    /// The CLIP of --judge clip-score: `shapes`, a model's folder with clip/ in it, or a folder
+    /// that transformers' CLIPModel wrote [default: clip/ of the model that draws]
+    #[arg(long, value_name = "shapes|DIR", requires = "suites", conflicts_with_all = ["detections", "judge_command"])]
+    pub clip: Option<String>,
     /// Let this program judge, by JSON lines (docs/guide/how-to/external-judges.md)
     #[arg(long, value_name = "COMMAND", requires = "suites")]
     pub judge_command: Option<String>,
@@ -74,6 +80,8 @@ pub enum Judge {
     Exact,
     /// Tesseract, for prompts that ask for letters; `probe doctor` says whether it is there
     Ocr,
+    /// CLIP's cosine of image and prompt × 100: a score that decides nothing, for any prompt
+    ClipScore,
 }
 
 /// Images that are kept.
@@ -164,12 +172,17 @@ impl Opened {
 }
 
 /// The judge that looks at images, after making sure that it can decide every item.
-pub fn image_judge(args: &SuiteArgs, opened: &Opened) -> Result<SuiteJudge> {
-    let judge = match &args.judge_command {
-        None if args.judge == Judge::Ocr => SuiteJudge::Ocr(Tesseract::find()?),
-        None => SuiteJudge::Exact,
-        Some(command) => {
-            let timeout = Duration::from_secs(args.judge_timeout);
+pub fn image_judge(args: &Args, opened: &Opened) -> Result<SuiteJudge> {
+    let suite = &args.suite;
+    if suite.clip.is_some() && suite.judge != Judge::ClipScore {
+        bail!("--clip names the CLIP of --judge clip-score; give both, or neither");
+    }
+    let judge = match (&suite.judge_command, suite.judge) {
+        (None, Judge::Exact) => SuiteJudge::Exact,
+        (None, Judge::Ocr) => SuiteJudge::Ocr(Tesseract::find()?),
+        (None, Judge::ClipScore) => SuiteJudge::ClipScore(Box::new(Clip::open(args)?)),
+        (Some(command), _) => {
+            let timeout = Duration::from_secs(suite.judge_timeout);
             SuiteJudge::External(Box::new(ExternalJudge::start(command, timeout)?))
         }
     };
@@ -279,6 +292,12 @@ pub fn write_report(
     Ok(())
 }
 
+/// An outcome's image in the folder of the run that kept it.
+pub fn kept_image(folder: &RunFolder, row: &OutcomeRow) -> Option<RgbImage> {
+    let path = folder.path(row.image.as_deref()?).ok()?;
+    read_image(&path).ok().map(|read| read.image)
+}
+
 /// The command that makes the run again from its spec.
 pub fn rerun(spec: &str) -> Rerun {
     Rerun { command: "probe run spec.toml".to_owned(), spec: spec.to_owned() }
@@ -292,7 +311,8 @@ pub fn print(args: &SuiteArgs, output: &OutputArgs, found: &Found, at: &Path) ->
         Printed::Benchmark => output.format.print(&frame(found.scores.iter().cloned())?)?,
         Printed::Gap => output.format.print(&frame(gaps.iter().cloned())?)?,
     }
-    let undecided = found.outcomes.iter().filter(|row| row.holds.is_none()).count();
+    let said_nothing = |row: &&OutcomeRow| row.holds.is_none() && row.score.is_none();
+    let undecided = found.outcomes.iter().filter(said_nothing).count();
     if undecided > 0 {
         tracing::warn!("{undecided} images could not be decided; the column `reason` says why");
     }
@@ -322,14 +342,21 @@ pub fn spec(args: &Args) -> toml::Table {
     if let Some(command) = &suite.judge_command {
         put("judge_command", command.clone().into());
     }
-    if suite.judge == Judge::Ocr {
-        put("judge", "ocr".into());
+    if suite.judge != Judge::Exact {
+        put("judge", value_name(suite.judge).into());
+    }
+    if let Some(clip) = &suite.clip {
+        put("clip", clip.clone().into());
     }
     if suite.partial {
         put("partial", true.into());
     }
-    let keep = suite.keep_images.to_possible_value();
-    put("keep_images", keep.map_or("all".to_owned(), |keep| keep.get_name().to_owned()).into());
+    put("keep_images", value_name(suite.keep_images).into());
     args.put_training(&mut spec);
     spec
+}
+
+/// The name of a value on the command line.
+fn value_name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|named| named.get_name().to_owned()).unwrap_or_default()
 }

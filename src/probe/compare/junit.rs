@@ -6,7 +6,7 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
 
 use super::report::sentence;
-use super::{Comparison, Group, Verdict};
+use super::{Comparison, Group, Verdict, scores};
 
 /// Broken images named in a failure; the run folder has all.
 const NAMED: usize = 20;
@@ -19,14 +19,14 @@ const NAMED: usize = 20;
 pub fn junit(comparison: &Comparison, strict: bool) -> io::Result<Vec<u8>> {
     let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
     writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
-    let fails = |group: &&Group| {
-        group.verdict == Verdict::Regressed || (strict && group.verdict == Verdict::Inconclusive)
+    let fails = |case: &&Case| {
+        case.verdict == Verdict::Regressed || (strict && case.verdict == Verdict::Inconclusive)
     };
-    let skips = |group: &&Group| !strict && group.verdict == Verdict::Inconclusive;
-    let groups = &comparison.groups;
-    let tests = groups.len().to_string();
-    let failures = groups.iter().filter(fails).count().to_string();
-    let skipped = groups.iter().filter(skips).count().to_string();
+    let skips = |case: &&Case| !strict && case.verdict == Verdict::Inconclusive;
+    let cases = cases(comparison);
+    let tests = cases.len().to_string();
+    let failures = cases.iter().filter(fails).count().to_string();
+    let skipped = cases.iter().filter(skips).count().to_string();
     let counts = [
         ("name", "probe compare"),
         ("tests", tests.as_str()),
@@ -36,7 +36,7 @@ pub fn junit(comparison: &Comparison, strict: bool) -> io::Result<Vec<u8>> {
     ];
     writer.create_element("testsuites").with_attributes(counts).write_inner_content(|writer| {
         writer.create_element("testsuite").with_attributes(counts).write_inner_content(
-            |writer| groups.iter().try_for_each(|group| case(writer, comparison, group, strict)),
+            |writer| cases.iter().try_for_each(|case| write(writer, case, strict)),
         )?;
         Ok(())
     })?;
@@ -45,21 +45,43 @@ pub fn junit(comparison: &Comparison, strict: bool) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn case(
-    writer: &mut Writer<Vec<u8>>,
-    comparison: &Comparison,
-    group: &Group,
-    strict: bool,
-) -> io::Result<()> {
-    let suite = printable(&format!("{} / {}", group.row.suite, group.row.judge));
-    let name = printable(&group.row.category);
-    let names = [("classname", suite.as_str()), ("name", name.as_str())];
-    let said = printable(&sentence(group));
-    let message = [("type", group.verdict.name()), ("message", said.as_str())];
-    let case = writer.create_element("testcase").with_attributes(names);
-    case.write_inner_content(|writer| {
-        let (element, text) = match group.verdict {
-            Verdict::Regressed => ("failure", broken(comparison, group)),
+/// What one test case says.
+struct Case {
+    class: String,
+    name: String,
+    verdict: Verdict,
+    said: String,
+    /// Broken images, one a line.
+    broken: String,
+}
+
+fn cases(comparison: &Comparison) -> Vec<Case> {
+    let class = |suite: &str, judge: &str| printable(&format!("{suite} / {judge}"));
+    let shares = comparison.groups.iter().map(|group| Case {
+        class: class(&group.row.suite, &group.row.judge),
+        name: printable(&group.row.category),
+        verdict: group.verdict,
+        said: printable(&sentence(group)),
+        broken: broken(comparison, group),
+    });
+    let scores = comparison.scores.iter().map(|group| Case {
+        class: class(&group.row.suite, &group.row.judge),
+        name: printable(&format!("{}, mean score", group.row.category)),
+        verdict: group.verdict,
+        said: printable(&scores::sentence(group)),
+        broken: String::new(),
+    });
+    shares.chain(scores).collect()
+}
+
+fn write(writer: &mut Writer<Vec<u8>>, case: &Case, strict: bool) -> io::Result<()> {
+    let names = [("classname", case.class.as_str()), ("name", case.name.as_str())];
+    let said = &case.said;
+    let message = [("type", case.verdict.name()), ("message", said.as_str())];
+    let element = writer.create_element("testcase").with_attributes(names);
+    element.write_inner_content(|writer| {
+        let (element, text) = match case.verdict {
+            Verdict::Regressed => ("failure", case.broken.clone()),
             Verdict::Inconclusive if strict => ("failure", said.clone()),
             Verdict::Inconclusive => {
                 let skipped = writer.create_element("skipped");
@@ -68,7 +90,7 @@ fn case(
             }
             Verdict::Improved | Verdict::Equivalent => {
                 let out = writer.create_element("system-out");
-                out.write_text_content(BytesText::new(&said))?;
+                out.write_text_content(BytesText::new(said))?;
                 return Ok(());
             }
         };

@@ -12,6 +12,7 @@ mod junit;
 mod outcomes;
 mod pairing;
 mod report;
+mod scores;
 mod side;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ pub use error::CompareError;
 pub use junit::junit;
 pub use outcomes::Outcomes;
 pub use report::{ReportInput, difference_chart, findings, report, summary};
+pub use scores::ScoreGroup;
 pub use side::{Side, free_place};
 
 use pairing::{Label, Pairing};
@@ -42,6 +44,9 @@ pub struct Gate {
     pub significance: f64,
     /// Differences smaller than this, either way, do not matter; a share.
     pub margin: f64,
+    /// Differences of mean scores smaller than this, either way, do not matter; in the judge's own
+    /// scale, so that none is given by itself.
+    pub score_margin: Option<f64>,
     /// Margins of single categories.
     pub margins: BTreeMap<String, f64>,
     /// What may differ between the runs.
@@ -53,6 +58,7 @@ impl Default for Gate {
         Self {
             significance: 0.05,
             margin: 0.05,
+            score_margin: None,
             margins: BTreeMap::new(),
             allowed: BTreeSet::new(),
         }
@@ -98,6 +104,8 @@ pub struct Group {
 pub struct Comparison {
     /// All categories in the order of their names, the row for all last, suite by suite.
     pub groups: Vec<Group>,
+    /// The same of what judges scored without deciding it.
+    pub scores: Vec<ScoreGroup>,
     /// All images that changed, the broken first.
     pub changes: Vec<ChangeOfOutcomeRow>,
     /// Images of A without one of the same item, seed and prompt in B.
@@ -115,7 +123,8 @@ pub struct Comparison {
 impl Comparison {
     /// Whether any category has this verdict.
     pub fn any(&self, verdict: Verdict) -> bool {
-        self.groups.iter().any(|group| group.verdict == verdict)
+        let verdicts = self.groups.iter().map(|group| group.verdict);
+        verdicts.chain(self.scores.iter().map(|group| group.verdict)).any(|one| one == verdict)
     }
 }
 
@@ -134,16 +143,26 @@ pub fn compare(a: &Side, b: &Side, gate: &Gate) -> Result<Comparison, CompareErr
     let pairing = Pairing::of(a, b)?;
     let compared = pairing.by_category()?;
     check_margins(gate, &compared)?;
-    let p: Vec<f64> = compared.iter().map(|(_, outcomes)| outcomes.flip_test()).collect();
+    let scored = pairing.scores_by_category();
+    let mut p: Vec<f64> = compared.iter().map(|(_, outcomes)| outcomes.flip_test()).collect();
+    for (label, scores) in &scored {
+        p.push(scores.flip_test().map_err(|source| label.measure(source))?);
+    }
+    let tests = p.len();
+    let mut tested = p.iter().zip(holm(&p)).map(|(&p, p_holm)| Tested { p, p_holm, tests });
     let groups = compared
         .iter()
-        .zip(p.iter().zip(holm(&p)))
-        .map(|((label, outcomes), (&p, p_holm))| {
-            group((a, b), label, outcomes, Tested { p, p_holm, tests: compared.len() }, gate)
-        })
+        .zip(tested.by_ref())
+        .map(|((label, outcomes), tested)| group((a, b), label, outcomes, tested, gate))
+        .collect::<Result<_, CompareError>>()?;
+    let scores = scored
+        .iter()
+        .zip(tested)
+        .map(|((label, scores), tested)| scores.group((a, b), label, tested, gate))
         .collect::<Result<_, CompareError>>()?;
     Ok(Comparison {
         groups,
+        scores,
         changes: pairing.changes(),
         only_in_a: pairing.only_in_a,
         only_in_b: pairing.only_in_b,
@@ -166,7 +185,7 @@ fn check_margins(gate: &Gate, compared: &[(Label, PairedOutcomes)]) -> Result<()
 
 /// P-values of one category, and of how many tests it is one.
 #[derive(Clone, Copy)]
-struct Tested {
+pub(super) struct Tested {
     p: f64,
     p_holm: f64,
     tests: usize,
@@ -179,7 +198,7 @@ fn group(
     tested: Tested,
     gate: &Gate,
 ) -> Result<Group, CompareError> {
-    let measure = |source| CompareError::Measure { category: label.category.to_string(), source };
+    let measure = |source| label.measure(source);
     let margin = gate.margins.get(&*label.category).copied().unwrap_or(gate.margin);
     let settings = Bootstrap::default();
     let interval = outcomes.interval(&settings).map_err(measure)?;

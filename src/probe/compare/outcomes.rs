@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::CompareError;
-use crate::table::{OutcomeRow, flags, numbers, read_parquet_columns, texts};
+use crate::table::{OutcomeRow, flags, fractions, numbers, read_parquet_columns, texts};
 
 /// Columns that a comparison needs.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "suite",
     "suite_version",
     "suite_hash",
@@ -19,6 +19,7 @@ const COLUMNS: [&str; 12] = [
     "judge",
     "judge_version",
     "holds",
+    "score",
     "reason",
     "image",
 ];
@@ -34,6 +35,8 @@ pub(in crate::probe) struct Outcome {
     pub judge: Arc<str>,
     /// Null when the judge could not tell.
     pub holds: Option<bool>,
+    /// Null where the judge gives none.
+    pub score: Option<f64>,
     pub reason: Arc<str>,
     pub image: Option<Box<str>>,
 }
@@ -62,6 +65,7 @@ impl Outcomes {
         let mut suite_version = numbers(&frame, "suite_version")?;
         let mut seed = numbers(&frame, "seed")?;
         let mut holds = flags(&frame, "holds")?;
+        let mut score = fractions(&frame, "score")?;
         let mut all = Self { rows: Vec::new(), suites: BTreeSet::new(), judges: BTreeSet::new() };
         let mut shared = Texts::default();
         let (mut last_suite, mut last_judge) = (None, None);
@@ -79,6 +83,7 @@ impl Outcomes {
                 seed: seed.next().flatten().unwrap_or_default(),
                 judge: shared.of(of_judge.0),
                 holds: holds.next().flatten(),
+                score: score.next().flatten(),
                 reason: shared.of(known(reason.next())),
                 image: image.next().flatten().map(Box::from),
             });

@@ -1,11 +1,12 @@
 //! Images of the same item and seed in two runs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::outcomes::Outcome;
+use super::scores::PairedScores;
 use super::{CompareError, OVERALL, Side};
-use crate::measure::PairedOutcomes;
+use crate::measure::{PairedOutcomes, Undefined};
 use crate::table::ChangeOfOutcomeRow;
 
 /// Which rows of a comparison belong together. All of a suite come after its categories.
@@ -19,6 +20,12 @@ pub(super) struct Label {
     pub category: Arc<str>,
 }
 
+impl Label {
+    pub fn measure(&self, source: Undefined) -> CompareError {
+        CompareError::Measure { category: self.category.to_string(), source }
+    }
+}
+
 /// One image in both runs, decided in both.
 struct Pair<'a> {
     a: &'a Outcome,
@@ -28,9 +35,17 @@ struct Pair<'a> {
     judge: Arc<str>,
 }
 
+/// One image in both runs, scored in both and decided in neither.
+struct ScoredPair<'a> {
+    a: &'a Outcome,
+    scores: (f64, f64),
+    judge: Arc<str>,
+}
+
 /// All images of two runs, paired.
 pub(super) struct Pairing<'a> {
     pairs: Vec<Pair<'a>>,
+    scored: Vec<ScoredPair<'a>>,
     pub only_in_a: usize,
     pub only_in_b: usize,
     pub undecided: usize,
@@ -54,7 +69,7 @@ impl<'a> Pairing<'a> {
         let mut in_b: HashMap<Key<'a>, &'a Outcome> =
             of_b.rows.iter().map(|outcome| (key(outcome), outcome)).collect();
         let mut judges = Judges::default();
-        let mut pairs = Vec::new();
+        let (mut pairs, mut scored) = (Vec::new(), Vec::new());
         let (mut only_in_a, mut undecided) = (0, 0);
         for outcome in &of_a.rows {
             let same = |other: &&Outcome| other.prompt == outcome.prompt;
@@ -64,46 +79,52 @@ impl<'a> Pairing<'a> {
                 continue;
             };
             in_b.remove(&key);
-            let (Some(a_holds), Some(b_holds)) = (outcome.holds, other.holds) else {
-                undecided += 1;
-                continue;
-            };
-            let judge = judges.label(a, b, &outcome.judge, &other.judge);
-            pairs.push(Pair { a: outcome, b: other, a_holds, b_holds, judge });
+            let mut judge = || judges.label(a, b, &outcome.judge, &other.judge);
+            match (outcome.holds.zip(other.holds), outcome.score.zip(other.score)) {
+                (Some((a_holds, b_holds)), _) => {
+                    pairs.push(Pair { a: outcome, b: other, a_holds, b_holds, judge: judge() });
+                }
+                (None, Some(scores)) if outcome.holds.or(other.holds).is_none() => {
+                    scored.push(ScoredPair { a: outcome, scores, judge: judge() });
+                }
+                _ => undecided += 1,
+            }
         }
-        if pairs.is_empty() {
+        if !scored.is_empty() {
+            // A judge that decides some images could not decide the others, whatever it scores.
+            let deciding: BTreeSet<Arc<str>> =
+                pairs.iter().map(|pair: &Pair<'_>| Arc::clone(&pair.judge)).collect();
+            let before = scored.len();
+            scored.retain(|pair: &ScoredPair<'_>| !deciding.contains(&pair.judge));
+            undecided += before - scored.len();
+        }
+        if pairs.is_empty() && scored.is_empty() {
             let (a, b) = (a.name.clone(), b.name.clone());
             return Err(CompareError::NothingInCommon { a, b });
         }
-        Ok(Self { pairs, only_in_a, only_in_b: in_b.len(), undecided })
+        Ok(Self { pairs, scored, only_in_a, only_in_b: in_b.len(), undecided })
     }
 
     /// The outcomes of each category, and of all where there are several; prompts are clusters.
     pub fn by_category(&self) -> Result<Vec<(Label, PairedOutcomes)>, CompareError> {
-        let mut groups: BTreeMap<Label, Vec<&Pair<'a>>> = BTreeMap::new();
-        for pair in &self.pairs {
-            groups.entry(pair.label(false)).or_default().push(pair);
-            groups.entry(pair.label(true)).or_default().push(pair);
-        }
-        let counts: BTreeMap<(Arc<str>, Arc<str>), usize> =
-            groups.keys().fold(BTreeMap::new(), |mut counts, label| {
-                let of = (Arc::clone(&label.suite), Arc::clone(&label.judge));
-                *counts.entry(of).or_default() += 1;
-                counts
-            });
-        // Of a single category "overall" would be the same test twice.
-        let told = |label: &Label| {
-            let of = (Arc::clone(&label.suite), Arc::clone(&label.judge));
-            !label.is_overall || counts.get(&of).is_some_and(|count| *count > 2)
-        };
+        let groups = grouped(&self.pairs, |pair| (pair.a, &pair.judge));
         let outcomes = |(label, pairs): (Label, Vec<&Pair<'a>>)| {
             let outcomes = pairs.iter().map(|pair| (&*pair.a.prompt, pair.a_holds, pair.b_holds));
-            let category = || label.category.to_string();
-            let outcomes = PairedOutcomes::new(outcomes)
-                .map_err(|source| CompareError::Measure { category: category(), source })?;
+            let outcomes = PairedOutcomes::new(outcomes).map_err(|source| label.measure(source))?;
             Ok((label, outcomes))
         };
-        groups.into_iter().filter(|(label, _)| told(label)).map(outcomes).collect()
+        groups.into_iter().map(outcomes).collect()
+    }
+
+    /// Scores of each category, and of all where there are several.
+    pub fn scores_by_category(&self) -> Vec<(Label, PairedScores<'a>)> {
+        let scores = |(label, pairs): (Label, Vec<&ScoredPair<'a>>)| {
+            let (a, b) = pairs.iter().map(|pair| pair.scores).unzip();
+            let prompts = pairs.iter().map(|pair| &*pair.a.prompt).collect();
+            (label, PairedScores { a, b, prompts })
+        };
+        let groups = grouped(&self.scored, |pair| (pair.a, &pair.judge));
+        groups.into_iter().map(scores).collect()
     }
 
     /// Images that changed: the broken first, by category, item and seed.
@@ -118,16 +139,32 @@ impl<'a> Pairing<'a> {
     }
 }
 
-impl Pair<'_> {
-    fn label(&self, is_overall: bool) -> Label {
-        Label {
-            suite: Arc::clone(&self.a.suite),
-            judge: Arc::clone(&self.judge),
-            is_overall,
-            category: if is_overall { OVERALL.into() } else { Arc::clone(&self.a.category) },
+/// Pairs by category, and all of a suite and judge together where they have several categories: of
+/// a single one "overall" would be the same test twice.
+fn grouped<'p, 'a: 'p, P>(
+    pairs: &'p [P],
+    of: impl Fn(&'p P) -> (&'a Outcome, &'p Arc<str>),
+) -> BTreeMap<Label, Vec<&'p P>> {
+    let mut groups: BTreeMap<Label, Vec<&P>> = BTreeMap::new();
+    for pair in pairs {
+        let (outcome, judge) = of(pair);
+        for is_overall in [false, true] {
+            let category = if is_overall { OVERALL.into() } else { Arc::clone(&outcome.category) };
+            let (suite, judge) = (Arc::clone(&outcome.suite), Arc::clone(judge));
+            groups.entry(Label { suite, judge, is_overall, category }).or_default().push(pair);
         }
     }
+    let of = |label: &Label| (Arc::clone(&label.suite), Arc::clone(&label.judge));
+    let mut categories: BTreeMap<(Arc<str>, Arc<str>), usize> = BTreeMap::new();
+    for label in groups.keys().filter(|label| !label.is_overall) {
+        *categories.entry(of(label)).or_default() += 1;
+    }
+    let several = |label: &Label| categories.get(&of(label)).is_some_and(|count| *count > 1);
+    groups.retain(|label, _| !label.is_overall || several(label));
+    groups
+}
 
+impl Pair<'_> {
     fn change(&self) -> ChangeOfOutcomeRow {
         let (change, reason) =
             if self.a_holds { ("broken", &self.b.reason) } else { ("fixed", &self.a.reason) };

@@ -1,6 +1,6 @@
 //! Figure, findings and report of a comparison.
 
-use super::{Comparison, Group, OVERALL, Side, Verdict};
+use super::{Comparison, Group, OVERALL, Side, Verdict, scores};
 use crate::figure::{Axis, DotChart, DotSeries, FigureError, Reference};
 use crate::report::{
     Block, Cell, Estimate, Fact, Finding, LabelledImage, Picture, Report, Rerun, Scale, Section,
@@ -13,7 +13,7 @@ const PICTURED: usize = 12;
 /// Changed images listed in a report and in a summary, for each way of changing.
 const LISTED: usize = 100;
 /// Decimals of shares in reports: a tenth of a point.
-const THOUSAND: f64 = 1e3;
+pub(super) const THOUSAND: f64 = 1e3;
 /// Points of a whole.
 const PERCENT: f64 = 100.0;
 
@@ -30,8 +30,12 @@ pub struct ReportInput<'a> {
     pub rerun: Rerun,
 }
 
-/// The difference of each category with its interval, as dots.
+/// The difference of each category with its interval, as dots: of shares, or of mean scores where
+/// there are only scores.
 pub fn difference_chart(comparison: &Comparison) -> DotChart {
+    if comparison.groups.is_empty() {
+        return scores::chart(&comparison.scores);
+    }
     let rows = || comparison.groups.iter().map(|group| &group.row);
     let several = rows().any(|row| Some(&row.suite) != rows().next().map(|first| &first.suite))
         || rows().any(|row| Some(&row.judge) != rows().next().map(|first| &first.judge));
@@ -95,7 +99,7 @@ fn signed_points(share: f64) -> String {
 }
 
 /// A p-value with as many digits as matter.
-fn chance(p: f64) -> String {
+pub(super) fn chance(p: f64) -> String {
     const SMALL: f64 = 0.001;
     if p < SMALL { format!("{p:.1e}") } else { format!("{p:.3}") }
 }
@@ -103,18 +107,28 @@ fn chance(p: f64) -> String {
 /// One sentence for each category that is not equivalent: regressions first, then what improved,
 /// then what cannot be told.
 pub fn findings(comparison: &Comparison) -> Vec<Finding> {
-    [Verdict::Regressed, Verdict::Improved, Verdict::Inconclusive]
-        .into_iter()
-        .flat_map(|verdict| comparison.groups.iter().filter(move |g| g.verdict == verdict))
-        .map(|group| Finding {
-            sentence: sentence(group),
-            measure: "difference".to_owned(),
-            estimate: Some(difference(group)),
-            control: None,
-            scale: Some(Scale { low: -1.0, high: 1.0, nothing: Some(0.0) }),
-            basis: "pairs of one prompt and seed; prompts are the independent units".to_owned(),
-        })
-        .collect()
+    const BASIS: &str = "pairs of one prompt and seed; prompts are the independent units";
+    let finding = |sentence: String, estimate: Estimate| Finding {
+        sentence,
+        measure: "difference".to_owned(),
+        estimate: Some(estimate),
+        basis: BASIS.to_owned(),
+        ..Finding::default()
+    };
+    let of_share = |group: &Group| Finding {
+        scale: Some(Scale { low: -1.0, high: 1.0, nothing: Some(0.0) }),
+        ..finding(sentence(group), difference(group))
+    };
+    let mut findings = Vec::new();
+    for verdict in [Verdict::Regressed, Verdict::Improved, Verdict::Inconclusive] {
+        let shares = comparison.groups.iter().filter(|group| group.verdict == verdict);
+        findings.extend(shares.map(of_share));
+        let scored = comparison.scores.iter().filter(|group| group.verdict == verdict);
+        findings.extend(
+            scored.map(|group| finding(scores::sentence(group), scores::difference(&group.row))),
+        );
+    }
+    findings
 }
 
 /// The report.
@@ -131,7 +145,7 @@ pub fn report(input: &ReportInput<'_>) -> Result<Report, FigureError> {
     verdicts = verdicts.with(Block::Findings(findings(comparison)));
     let chart = difference_chart(comparison);
     verdicts = verdicts.picture(Picture::new("difference", FIGURE_CAPTION, &chart)?);
-    report.section(verdicts.with(Block::Table(table(comparison))));
+    report.section(with_tables(verdicts, comparison));
     for (change, heading) in
         [("broken", "Right before, wrong now"), ("fixed", "Wrong before, right now")]
     {
@@ -149,16 +163,28 @@ pub fn summary(input: &ReportInput<'_>) -> Report {
     for warning in warnings(input.comparison) {
         verdicts = verdicts.with(Block::Warning(warning));
     }
-    report.section(verdicts.with(Block::Table(table(input.comparison))));
+    report.section(with_tables(verdicts, input.comparison));
     let broken = listed(input.comparison, "broken");
     report.section(Section::new("Right before, wrong now").with(Block::Table(broken)));
     report
 }
 
+/// The table of shares, and that of scores, where there are any.
+fn with_tables(mut section: Section, comparison: &Comparison) -> Section {
+    if !comparison.groups.is_empty() {
+        section = section.with(Block::Table(table(comparison)));
+    }
+    if !comparison.scores.is_empty() {
+        section = section.with(Block::Table(scores::table(&comparison.scores)));
+    }
+    section
+}
+
 fn head(input: &ReportInput<'_>) -> Report {
-    let count = |verdict: Verdict| {
-        input.comparison.groups.iter().filter(|group| group.verdict == verdict).count()
-    };
+    let shares = input.comparison.groups.iter().map(|group| group.verdict);
+    let all: Vec<Verdict> =
+        shares.chain(input.comparison.scores.iter().map(|group| group.verdict)).collect();
+    let count = |verdict: Verdict| all.iter().filter(|one| **one == verdict).count();
     let verdicts =
         [Verdict::Regressed, Verdict::Improved, Verdict::Equivalent, Verdict::Inconclusive]
             .map(|verdict| format!("{} {}", count(verdict), verdict.name()));
@@ -317,8 +343,8 @@ fn beside(input: &ReportInput<'_>, row: &ChangeOfOutcomeRow) -> Option<[Labelled
     Some([image("A", &of_a, input.a.image(a)?), image("B", &of_b, input.b.image(b)?)])
 }
 
-const FIGURE_CAPTION: &str = "Difference of the share of images that have everything right, with \
-    its 95 % interval by prompt; 0 is no change. The verdict takes all categories into account.";
+const FIGURE_CAPTION: &str = "Difference of the share of images that have everything right (or of \
+    the mean score, where there are only scores), with its 95 % interval by prompt; 0 is no change. The verdict takes all categories into account.";
 
 const METHOD: &str = "Images of the same item and seed are pairs. The test exchanges the two runs \
     in whole prompts and counts how often the total is at least as far from zero (for one image \

@@ -106,10 +106,7 @@ impl Side {
                 Ok(FileRecord { path: path.to_owned(), bytes, sha256 })
             })
             .collect::<Result<_, RunError>>()?;
-        let mut json =
-            serde_json::to_vec_pretty(&manifest).map_err(|source| RunError::Encode { source })?;
-        json.push(b'\n');
-        AtomicFile::write(&root.join(MANIFEST_FILE), &json)?;
+        AtomicFile::write(&root.join(MANIFEST_FILE), &manifest.to_json()?)?;
         make_readable(root)?;
         if place.exists() {
             fs::remove_dir_all(&place).map_err(RunError::io("replace", &place))?;

@@ -4,6 +4,7 @@
 mod gallery;
 mod human;
 mod report;
+mod scored;
 
 pub use gallery::boxed;
 pub use human::{HumanError, read_overrides};

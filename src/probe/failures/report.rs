@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::boxed;
+use super::{boxed, scored};
 use crate::figure::{Axis, DotChart, DotSeries, FigureError};
 use crate::measure::{Bootstrap, Undefined};
 use crate::report::{
@@ -14,7 +14,7 @@ use crate::table::{HumanRow, JudgementRow, OutcomeRow, OutcomeSummaryRow, SeenRo
 const CEILING: f64 = 0.95;
 const FLOOR: f64 = 0.05;
 /// Prompts in the list of the worst.
-const WORST: usize = 20;
+pub(super) const WORST: usize = 20;
 /// Failed images shown.
 const PICTURED: usize = 36;
 
@@ -65,18 +65,30 @@ pub fn limits(row: &OutcomeSummaryRow) -> Option<Limits> {
 pub fn report(input: &FailuresInput<'_>) -> Result<Report, FigureError> {
     let mut report = Report::new("Where does it fail?");
     report.maker = format!("probe failures, denoscope {}", env!("CARGO_PKG_VERSION"));
-    let decided: Vec<bool> = input.outcomes.iter().filter_map(|row| row.holds).collect();
-    let right = decided.iter().filter(|holds| **holds).count();
-    report.subtitle = format!("{right} of {} images have everything right", decided.len());
     report.facts.clone_from(&input.facts);
-    report.section(rates(input)?);
-    report.section(Section::new("What goes wrong").with(Block::Table(by_kind(input))));
+    let is_scored = scored::is_scored(input.outcomes);
+    let worst = if is_scored {
+        report.subtitle = scored::subtitle(input.outcomes);
+        report.section(scored::scores(input.summary)?);
+        scored::lowest(input.outcomes)
+    } else {
+        let decided: Vec<bool> = input.outcomes.iter().filter_map(|row| row.holds).collect();
+        let right = decided.iter().filter(|holds| **holds).count();
+        report.subtitle = format!("{right} of {} images have everything right", decided.len());
+        report.section(rates(input)?);
+        report.section(Section::new("What goes wrong").with(Block::Table(by_kind(input))));
+        worst(input)
+    };
     if !input.human.is_empty() {
         report.section(human_section(input));
     }
-    report.section(Section::new("The worst prompts").with(Block::Table(worst(input))));
-    report.section(gallery(input)?);
-    report.section(Section::new("How this was measured").prose(METHOD));
+    report.section(Section::new("The worst prompts").with(Block::Table(worst)));
+    report.section(gallery(input, is_scored)?);
+    report.section(Section::new("How this was measured").prose(if is_scored {
+        SCORES
+    } else {
+        METHOD
+    }));
     report.rerun = Some(input.rerun.clone());
     Ok(report)
 }
@@ -270,11 +282,18 @@ fn with_overrides(input: &FailuresInput<'_>) -> Result<String, Undefined> {
     Ok(format!("{rate} of {} images are right", decided.len()))
 }
 
-/// Failed images of all categories in turn, with boxes and reasons.
-fn gallery(input: &FailuresInput<'_>) -> Result<Section, FigureError> {
+/// Failed images of all categories in turn, with boxes and reasons; where images are scored, those
+/// with the lowest scores.
+fn gallery(input: &FailuresInput<'_>, is_scored: bool) -> Result<Section, FigureError> {
     let mut of_category: BTreeMap<(&str, &str), Vec<(u32, &OutcomeRow)>> = BTreeMap::new();
     for (sample, row) in (0_u32..).zip(input.outcomes).filter(|(_, row)| row.holds != Some(true)) {
         of_category.entry((&row.suite, &row.category)).or_default().push((sample, row));
+    }
+    if is_scored {
+        for rows in of_category.values_mut() {
+            let score = |row: &OutcomeRow| row.score.unwrap_or(f64::INFINITY);
+            rows.sort_by(|(_, a), (_, b)| score(a).total_cmp(&score(b)));
+        }
     }
     let failed: usize = of_category.values().map(Vec::len).sum();
     let longest = of_category.values().map(Vec::len).max().unwrap_or(0);
@@ -288,14 +307,21 @@ fn gallery(input: &FailuresInput<'_>) -> Result<Section, FigureError> {
         let seen: Vec<&SeenRow> = input.seen.iter().filter(|s| s.sample == *sample).collect();
         shown.push(LabelledImage {
             label: row.prompt.clone(),
-            note: format!("{} seed {}: {}", row.item, row.seed, row.reason),
+            note: match row.score.filter(|_| is_scored) {
+                Some(score) => format!("{} seed {}: score {score:.2}", row.item, row.seed),
+                None => format!("{} seed {}: {}", row.item, row.seed, row.reason),
+            },
             png: boxed(&image, &seen)?,
         });
     }
-    let section = Section::new("Failed images");
+    let heading = if is_scored { "Images with the lowest scores" } else { "Failed images" };
+    let section = Section::new(heading);
     Ok(match (failed, shown.len()) {
         (0, _) => section.prose("None."),
         (_, 0) => section.prose("No image of the failed ones was kept (`--keep-images`)."),
+        (all, count) if is_scored => section
+            .prose(format!("{count} of {all}, categories in turn."))
+            .with(Block::Images(shown)),
         (failed, count) => section
             .prose(format!(
                 "{count} of {failed}, categories in turn. White boxes are around what stands for \
@@ -307,6 +333,8 @@ fn gallery(input: &FailuresInput<'_>) -> Result<Section, FigureError> {
 
 const CAPTION: &str = "Share of images that have everything right, with its 95 % interval over \
     prompts.";
+const SCORES: &str = "The judge gives each image a number and decides nothing, so there is no share \
+    of right images. Images of one prompt resemble each other, so intervals resample prompts.";
 const METHOD: &str = "An image is right where all that its prompt asks for holds. Images that the \
     judge could not decide count neither way. Images of one prompt resemble each other, so \
     intervals resample prompts; where all prompts have one rate they are Wilson's for the number \

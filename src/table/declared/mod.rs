@@ -26,7 +26,7 @@ pub use attention::{
     AlignmentRow, AttentionMapRow, AttentionRow, AttentionScoreRow, LeakageRow, TokenRow,
 };
 pub use clip::{ClipAnalogyRow, ClipOrderRow, ClipPathRow, ClipRow, ClipSimilarityRow};
-pub use comparison::{ChangeOfOutcomeRow, ComparisonRow};
+pub use comparison::{ChangeOfOutcomeRow, ComparisonRow, ScoreComparisonRow};
 pub use diagnosis::{DiagnosisFeatureRow, DiagnosisRow, EarlyStopRow};
 pub use guidance::{GuidanceChangeRow, GuidanceImageRow, GuidanceSweepRow};
 pub use history::{

@@ -6,7 +6,7 @@ use crate::table::{Row, TableDeclaration};
 
 table! {
     /// A suite: what `probe suites` prints.
-    SuiteRow, "suites", version 1;
+    SuiteRow, "suites", version 2;
     /// Its name, or the path of its file.
     suite: String, "", ANY;
     /// Version of its content.
@@ -17,6 +17,8 @@ table! {
     images: u32, "image", FROM_ONE;
     /// Its categories.
     categories: String, "", ANY;
+    /// Options of `probe failures` that let its items be decided; a program may decide any.
+    decided_by: String, "", ANY;
     /// Licence of its prompts.
     licence: String, "", ANY;
     /// First eight digits of the SHA-256 of what it asks.
@@ -27,7 +29,7 @@ table! {
 
 table! {
     /// How many images of a suite's category hold all that their prompts ask for.
-    OutcomeSummaryRow, "outcome_summary", version 1;
+    OutcomeSummaryRow, "outcome_summary", version 2;
     /// The suite.
     suite: String, "", ANY;
     /// The category.
@@ -36,7 +38,8 @@ table! {
     prompts: u32, "prompt", FROM_ONE;
     /// Images.
     images: u32, "image", FROM_ONE;
-    /// Those of them that the judge could not decide; they count neither way.
+    /// Those of them that the judge could not decide, or not score where it only scores; they
+    /// count neither way.
     undecided: u32, "image", ANY;
     /// Those that hold.
     right: u32, "image", ANY;
@@ -48,6 +51,10 @@ table! {
     high: Option<f64>, "share", UNIT;
     /// Mean score, where the judge gives scores.
     score: Option<f64>, "", ANY;
+    /// Lower end of its 95 % bootstrap interval over prompts; null with fewer than two.
+    score_low: Option<f64>, "", ANY;
+    /// Upper end of it.
+    score_high: Option<f64>, "", ANY;
     /// Who judged.
     judge: String, "", ANY;
 }

@@ -49,7 +49,7 @@ impl Drawing {
             let seeds: Vec<u64> = plan.items.iter().map(|item| item.asked.seed).collect();
             suites.take_seeds(&seeds);
         }
-        let judge = failures::image_judge(&args.suite, &suites)?;
+        let judge = failures::image_judge(&args, &suites)?;
         let places = (0..).zip(&args.suite.suites).map(|(i, name)| (name.clone(), i)).collect();
         let opened = models.open(&args.model)?;
         let images = format!("images/{:03}", condition.number);
@@ -84,12 +84,11 @@ impl Work for Drawing {
 
     fn run(&mut self, items: &[Item], place: &Place<'_>) -> Result<Given> {
         let mut judged = Vec::new();
-        // An edit that names words is of one prompt: such items run one by one.
-        let at_once = if edits::name_words(&self.args.edits) { 1 } else { items.len() };
         let mut judge = std::mem::replace(&mut self.judge, SuiteJudge::Exact);
-        for some in items.chunks(at_once.max(1)) {
-            let jobs = self.jobs(some)?;
-            let batch = Batch { jobs: &jobs, images: &self.images, path: place.path };
+        let jobs = self.jobs(items)?;
+        let at_once = items.len();
+        for jobs in edits::batches(&self.args.edits, &jobs, at_once, |(_, job)| &job.item.prompt) {
+            let batch = Batch { jobs, images: &self.images, path: place.path };
             judged.extend(failures::draw_batch(
                 &self.args,
                 &self.opened.model,
