@@ -29,4 +29,4 @@ pub use manifest::{
     RuntimeRecord, SPEC_FILE, SamplingRecord, TrainingRecord, git_revision,
 };
 pub use stored::{FileProblem, InProgress, StoredRun, list_runs, unfinished_runs};
-pub use unfinished::{Unfinished, UnfinishedError, link_or_copy};
+pub use unfinished::{Unfinished, UnfinishedError, link_or_copy, make_readable};
