@@ -70,6 +70,9 @@ pub struct Args {
     /// Sampling steps
     #[arg(long, value_name = "N", default_value_t = 25)]
     steps: usize,
+    /// Sampler
+    #[arg(long, value_enum, default_value_t = SamplerKind::Ddim)]
+    sampler: SamplerKind,
     /// Guidance scale
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     guidance: f64,
@@ -242,6 +245,7 @@ fn spec(args: &Args, categories: &[Category]) -> toml::Table {
     put("count", seed_value(args.count));
     put("seed", seed_value(args.seed));
     put("steps", seed_value(args.steps as u64));
+    put("sampler", args.sampler.label().into());
     put("guidance", args.guidance.into());
     put("category", names.into());
     if args.diagnosis.diagnose {
@@ -262,8 +266,13 @@ fn command(args: &Args, categories: &[Category]) -> String {
         words += &format!(" --category {}", category.name());
     }
     words += &format!(
-        " --count {} --seed {} --steps {} --guidance {} --diagnose --precision {}",
-        args.count, args.seed, args.steps, args.guidance, args.diagnosis.precision
+        " --count {} --seed {} --steps {} --sampler {} --guidance {} --diagnose --precision {}",
+        args.count,
+        args.seed,
+        args.steps,
+        args.sampler.label(),
+        args.guidance,
+        args.diagnosis.precision
     );
     for edit in &args.edits {
         words += &format!(" --edit {}", quoted(edit));
@@ -314,7 +323,7 @@ fn sampled(
         framing: Default::default(),
         seeds,
         steps: args.steps,
-        sampler: SamplerKind::Ddim,
+        sampler: args.sampler,
         guidance: args.guidance,
         height: model.native_size(),
         width: model.native_size(),
