@@ -7,6 +7,10 @@ mod models;
 #[cfg(feature = "torch")]
 mod patch;
 #[cfg(feature = "torch")]
+mod sampling;
+#[cfg(feature = "torch")]
+mod timesteps;
+#[cfg(feature = "torch")]
 mod trace;
 mod world;
 
@@ -47,6 +51,8 @@ const KINDS: &[Kind] = &[
     trace::KIND,
     #[cfg(feature = "torch")]
     patch::KIND,
+    #[cfg(feature = "torch")]
+    timesteps::KIND,
     world::KIND,
 ];
 
@@ -72,6 +78,7 @@ pub(super) struct Place<'a> {
 }
 
 /// What some items gave.
+#[derive(Default)]
 pub(super) struct Given {
     pub tables: Tables,
     /// Rows of each item in all these tables together.
@@ -127,20 +134,25 @@ impl<'a> Opener<'a> {
     }
 }
 
-/// The command that a condition stands for, with more options that its items give.
+/// The arguments, which `take` takes out, of the command that a condition stands for, with more
+/// options that its items give.
 #[cfg(feature = "torch")]
-fn command(
+fn command<Args>(
     plan: &Plan,
     condition: &Condition,
-    kind: &str,
     more: &[(&str, toml::Value)],
-) -> Result<Command> {
+    take: impl FnOnce(Command) -> Option<Args>,
+) -> Result<Args> {
+    let kind = plan.spec.of.as_str();
     let path = &plan.spec.path;
     let mut options = condition.options.clone();
     options.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     let words = spec::words_of(path, kind, &options)?;
     let cli: Cli = spec::parse(path, &words)?;
-    Ok(cli.command)
+    match take(cli.command) {
+        Some(args) => Ok(args),
+        None => bail!("{}: not the options of {kind}", path.display()),
+    }
 }
 
 /// The first item of a condition.
