@@ -267,7 +267,7 @@ fn open(path: &Path, place: &PlaceArgs) -> Result<(Plan, &'static Kind, PathBuf)
     let spec_of_folder = Folder::spec_in(path);
     let spec = Spec::read(spec_of_folder.as_deref().unwrap_or(path))?;
     let kind = kinds::of(&spec)?;
-    let plan = Plan::new(spec, kind.asks)?;
+    let plan = kinds::plan(kind, spec)?;
     let root = match spec_of_folder {
         Some(_) => path.to_owned(),
         None => place.out.join(plan.folder_name()),
@@ -279,7 +279,7 @@ fn open(path: &Path, place: &PlaceArgs) -> Result<(Plan, &'static Kind, PathBuf)
 pub(super) fn check(spec: &Path) -> Result<()> {
     let spec = Spec::read(spec)?;
     let kind = kinds::of(&spec)?;
-    kinds::check(kind, &Plan::new(spec, kind.asks)?)
+    kinds::check(kind, &kinds::plan(kind, spec)?)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::table::Tables;
 pub(super) const KIND: Kind = Kind {
     name: "failures",
     asks: Asks::Suites,
+    one_by_one: false,
     check: |plan, condition| args_of(plan, condition).map(drop),
     open: |plan, condition, models| Ok(Box::new(Drawing::new(plan, condition, models)?)),
 };

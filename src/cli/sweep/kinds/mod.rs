@@ -21,7 +21,7 @@ use anyhow::{Result, bail};
 #[cfg(feature = "torch")]
 use crate::cli::{Cli, Command, spec};
 use crate::run::Manifest;
-use crate::sweep::{Asks, Condition, Folder, Item, Plan, Spec};
+use crate::sweep::{Asks, Condition, Folder, Item, Plan, Spec, SweepError};
 use crate::table::Tables;
 #[cfg(feature = "torch")]
 use models::Models;
@@ -37,6 +37,9 @@ pub(super) struct Kind {
     pub name: &'static str,
     /// What its items ask.
     pub asks: Asks,
+    /// Whether items never run at once, whatever the spec says: each is then a batch, after which a
+    /// run can be stopped.
+    pub one_by_one: bool,
     /// Checks a condition's options without opening a model.
     pub check: fn(&Plan, &Condition) -> Result<()>,
     /// Opens what runs the items of a condition.
@@ -92,6 +95,14 @@ pub(super) fn of(spec: &Spec) -> Result<&'static Kind> {
         bail!("{}: of = {:?}: choose from {}", spec.path.display(), spec.of, names.join(", "));
     };
     Ok(kind)
+}
+
+/// What a spec of this kind comes to.
+pub(super) fn plan(kind: &Kind, mut spec: Spec) -> Result<Plan, SweepError> {
+    if kind.one_by_one {
+        spec.batch = 1;
+    }
+    Plan::new(spec, kind.asks)
 }
 
 /// Checks the options of every condition without opening a model.

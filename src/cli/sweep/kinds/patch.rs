@@ -15,6 +15,7 @@ use crate::table::PatchRow;
 pub(super) const KIND: Kind = Kind {
     name: "patch",
     asks: Asks::Pairs,
+    one_by_one: true,
     check: |plan, condition| args_of(plan, condition).map(drop),
     open: |plan, condition, models| Ok(Box::new(Patching::new(plan, condition, models)?)),
 };

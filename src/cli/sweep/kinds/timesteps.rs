@@ -15,6 +15,7 @@ use crate::sweep::{Asks, Condition, Item, Plan};
 pub(super) const KIND: Kind = Kind {
     name: "timesteps",
     asks: Asks::PromptsIfAny,
+    one_by_one: true,
     check: |plan, condition| args_of(plan, condition).map(drop),
     open: |plan, condition, models| Ok(Box::new(Deciding::new(plan, condition, models)?)),
 };
@@ -22,7 +23,8 @@ pub(super) const KIND: Kind = Kind {
 /// The command's arguments, with the prompt of the first item where there are prompts.
 fn args_of(plan: &Plan, condition: &Condition) -> Result<Args> {
     let prompt = first(plan, condition)?.asked.prompt.clone();
-    let prompt: Vec<_> = prompt.map(|prompt| ("prompt", prompt.into())).into_iter().collect();
+    let prompt: Vec<(&str, toml::Value)> =
+        prompt.map(|prompt| ("prompt", prompt.into())).into_iter().collect();
     let mut args = command(plan, condition, &prompt, |command| match command {
         Command::Timesteps(args) => Some(args),
         _ => None,

@@ -13,6 +13,7 @@ use crate::sweep::{Asks, Condition, Item, Plan};
 pub(super) const KIND: Kind = Kind {
     name: "trace",
     asks: Asks::Prompts,
+    one_by_one: false,
     check: |plan, condition| args_of(plan, condition).map(drop),
     open: |plan, condition, models| Ok(Box::new(Tracing::new(plan, condition, models)?)),
 };
