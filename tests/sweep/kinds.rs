@@ -305,11 +305,11 @@ fn a_comparison_tells_the_edits_of_a_sweep() {
     fs::write(at.join("sweep.toml"), edited).unwrap();
     succeeds(at, &["sweep", "sweep.toml"]);
     let edited = merged(at);
-    let words = ["compare", plain.to_str().unwrap(), edited.to_str().unwrap(), "--format", "md"];
+    let words = ["compare", plain.to_str().unwrap(), edited.to_str().unwrap()];
     let output = probe(at, &words).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &said(&output);
-    assert_ne!(output.status.code(), Some(2), "{text}");
-    assert!(text.contains("zero sites=mid.out"), "{text}");
+    assert_ne!(output.status.code(), Some(2), "{}", said(&output));
+    let report = fs::read_to_string(only(&at.join("runs"), "-compare-").join("report.md")).unwrap();
+    assert!(report.contains("zero sites=mid.out"), "{report}");
 }
 
 #[test]

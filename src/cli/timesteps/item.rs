@@ -6,6 +6,7 @@ use super::prompts::{Job, request};
 use super::scenes::{self, SceneLatents};
 use super::{Args, Found, Part, described, shown_timesteps};
 use crate::model::checkpoint::DiffusionModel;
+use crate::probe::timesteps::switch::PromptPair;
 use crate::run::Manifest;
 use crate::sweep::Item;
 use crate::table::Tables;
@@ -54,7 +55,7 @@ impl Common {
 
     /// Checks the request of an item.
     pub fn check(&self, model: &DiffusionModel, item: &Item) -> Result<()> {
-        request(&self.args, model, &[job(item)])?.check(model)?;
+        request(&self.args, model, &[self.job(item)])?.check(model)?;
         Ok(())
     }
 
@@ -62,7 +63,7 @@ impl Common {
     pub fn found(&mut self, model: &mut DiffusionModel, run: &str, item: &Item) -> Result<Tables> {
         let mut found = Found::default();
         if item.asked.prompt.is_some() {
-            found.draw(&self.args, model, &[job(item)], (run, self.latents.as_ref()))?;
+            found.draw(&self.args, model, &[self.job(item)], (run, self.latents.as_ref()))?;
         } else {
             self.args.sample.seed = item.asked.seed;
             if self.args.asks(Part::Switch) {
@@ -82,14 +83,19 @@ impl Common {
         found.tables()
     }
 
+    /// The image of an item, or the first that its seed draws.
+    fn job(&self, item: &Item) -> Job {
+        let seed = item.asked.seed;
+        let drawn = || {
+            let pairs = PromptPair::drawn(self.args.attributes().next()?, 1, seed);
+            pairs.into_iter().next().map(|pair| pair.a)
+        };
+        Job { prompt: item.asked.prompt.clone().or_else(drawn).unwrap_or_default(), seed }
+    }
+
     /// What the manifests of shards say of how an item ran.
     pub fn manifest(&self, model: &DiffusionModel, item: &Item) -> Result<Manifest> {
-        let jobs = [job(item)];
+        let jobs = [self.job(item)];
         Ok(described(&self.args, model, &request(&self.args, model, &jobs)?, &jobs))
     }
-}
-
-/// The image of an item; where prompts are drawn, one with none.
-fn job(item: &Item) -> Job {
-    Job { prompt: item.asked.prompt.clone().unwrap_or_default(), seed: item.asked.seed }
 }
