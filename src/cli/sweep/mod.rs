@@ -19,9 +19,9 @@ use kinds::Kind;
 
 const EXAMPLES: &str = "\
 A sweep's spec is TOML: `of` is the kind of probe (failures, trace, patch, timesteps, world), every
-combination of the lists in [grid] is run, [options] are the same for all, [slurm] says how it runs on
-a cluster, beside [slurm] in probe.toml (docs/guide/how-to/sweeps.md). What is done is kept: the same command
-goes on where a killed one stopped, and several processes share the work.
+combination of the lists in [grid] is run, [options] are the same for all, and [slurm], there or in
+probe.toml, says how it runs on a cluster (docs/guide/how-to/sweeps.md). What is done is kept: the
+same command goes on where a killed one stopped, and several processes share the work.
 
 Examples:
   probe sweep probes/sweeps/guidance.toml --dry-run   # how many, how long, how large
