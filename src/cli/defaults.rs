@@ -2,7 +2,8 @@
 //!
 //! It is looked for in the working folder and upwards. Its keys are options, with `_` or `-`: at the
 //! top for every command that has them, in a section named after a command for that one alone. What
-//! is given on the command line wins, and specs are run as they are written.
+//! is given on the command line wins, and specs are run as they are written. The section `[slurm]` is
+//! that of sweeps' specs, for what these do not say: where a run takes place is no part of it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,9 +11,13 @@ use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Command};
 
 use crate::suggest::nearest;
+use crate::sweep::Settings;
 
 /// Name of the file.
 const FILE: &str = "probe.toml";
+
+/// The section of how sweeps run on a cluster.
+const SLURM: &str = "slurm";
 
 /// Options that a file of defaults cannot set: they are of one call.
 const NOT_DEFAULTS: [&str; 2] = ["help", "version"];
@@ -29,8 +34,8 @@ pub(super) fn find(folder: &Path) -> Option<PathBuf> {
 /// message says which was perhaps meant.
 pub(super) fn apply(cli: Command, file: &Path) -> Result<Command> {
     let at = file.display();
-    let text = std::fs::read_to_string(file).with_context(|| at.to_string())?;
-    let table: toml::Table = text.parse().with_context(|| format!("{at}: not TOML"))?;
+    let mut table = read(file)?;
+    slurm_of(file, table.remove(SLURM))?;
     let (sections, general): (Vec<_>, Vec<_>) =
         table.iter().partition(|(_, value)| value.is_table());
     let names: Vec<String> = cli.get_subcommands().map(|c| c.get_name().to_owned()).collect();
@@ -59,6 +64,28 @@ pub(super) fn apply(cli: Command, file: &Path) -> Result<Command> {
         }
     }
     Ok(cli)
+}
+
+fn read(file: &Path) -> Result<toml::Table> {
+    let at = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| at.to_string())?;
+    text.parse().with_context(|| format!("{at}: not TOML"))
+}
+
+/// How sweeps run on a cluster, as the file says that holds in a folder.
+///
+/// # Errors
+/// The file cannot be read, or its section has a key that is none.
+pub(super) fn slurm(folder: &Path) -> Result<Settings> {
+    match find(folder) {
+        Some(file) => slurm_of(&file, read(&file)?.remove(SLURM)),
+        None => Ok(Settings::default()),
+    }
+}
+
+fn slurm_of(file: &Path, section: Option<toml::Value>) -> Result<Settings> {
+    let Some(section) = section else { return Ok(Settings::default()) };
+    section.try_into().with_context(|| format!("{}: [{SLURM}]", file.display()))
 }
 
 /// Names of options as users write them.
@@ -160,5 +187,26 @@ mod tests {
         assert!(says("steps = 1979-05-27").contains("`steps` cannot be"));
         assert!(says("steps =").contains("not TOML"));
         assert!(says("help = true").contains("no command has an option `help`"));
+        let typo = says("[slurm]\npartitoin = \"gpu\"");
+        assert!(typo.contains("partitoin") && typo.contains("`partition`"), "{typo}");
+    }
+
+    #[test]
+    fn a_spec_wins_over_the_cluster_of_the_project() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[slurm]\npartition = \"gpu\"\ntime = \"01:00:00\"\nmodules = [\"cuda\"]\n\
+                    setup = [\"a\", \"b\"]\n";
+        std::fs::write(folder.path().join(FILE), text).unwrap();
+        assert!(applied(text).is_ok());
+        let of_spec = Settings {
+            time: Some("02:00:00".to_owned()),
+            setup: Some(Vec::new()),
+            ..Settings::default()
+        };
+        let both = of_spec.or(slurm(folder.path()).unwrap());
+        assert_eq!(both.partition.as_deref(), Some("gpu"));
+        assert_eq!(both.time.as_deref(), Some("02:00:00"));
+        assert_eq!(both.modules.as_deref(), Some(["cuda".to_owned()].as_slice()));
+        assert_eq!(both.setup.as_deref(), Some([].as_slice()), "an empty list is an answer");
     }
 }

@@ -63,6 +63,9 @@ pub struct Args {
     /// Sampling steps
     #[arg(long, value_name = "N", default_value_t = 25)]
     steps: usize,
+    /// Sampler
+    #[arg(long, value_enum, default_value_t = SamplerKind::Ddim)]
+    sampler: SamplerKind,
     /// Guidance scale
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     guidance: f64,
@@ -149,7 +152,7 @@ fn sampled(
         framing: Default::default(),
         seeds,
         steps: args.steps,
-        sampler: SamplerKind::Ddim,
+        sampler: args.sampler,
         guidance: args.guidance,
         height: model.native_size(),
         width: model.native_size(),

@@ -58,6 +58,11 @@ impl Kept {
         Ok((Self { pieces: Some(pieces) }, folder))
     }
 
+    /// For work that somebody else keeps, such as an item of a sweep: no piece of it is.
+    pub fn nothing() -> Self {
+        Self { pieces: None }
+    }
+
     /// A piece: read where it is kept, else made, and kept.
     pub fn piece<T>(&self, name: &str, make: impl FnOnce() -> Result<T>) -> Result<T>
     where

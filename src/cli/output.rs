@@ -87,6 +87,28 @@ pub fn quoted(word: &str) -> String {
 
 static QUIET: AtomicBool = AtomicBool::new(false);
 
+/// Whether a bar is shown that counts the whole of what is being done.
+static COUNTED: AtomicBool = AtomicBool::new(false);
+
+/// As long as it lives, [`bar`] makes hidden bars: what they would count are parts of what a bar
+/// counts that is shown already.
+#[must_use]
+pub struct Counted(());
+
+impl Counted {
+    /// Hides bars from now on.
+    pub fn new() -> Self {
+        COUNTED.store(true, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        COUNTED.store(false, Ordering::Relaxed);
+    }
+}
+
 /// Sets what is said on stderr: `PROBE_LOG`, or by `-v` and `-q`.
 pub fn start_logging(verbose: u8, quiet: bool) {
     QUIET.store(quiet, Ordering::Relaxed);
@@ -131,7 +153,8 @@ pub fn bar(length: u64, unit: &str) -> ProgressBar {
     } else {
         format!("{{pos}}/{{len}} {unit} {{msg}} {{elapsed}} <{{eta}}")
     };
-    let target = match (QUIET.load(Ordering::Relaxed), watched) {
+    let hidden = QUIET.load(Ordering::Relaxed) || COUNTED.load(Ordering::Relaxed);
+    let target = match (hidden, watched) {
         (true, _) => ProgressDrawTarget::hidden(),
         (false, true) => ProgressDrawTarget::stderr(),
         (false, false) => ProgressDrawTarget::term_like_with_hz(Box::new(LogLines::new()), 1),

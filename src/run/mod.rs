@@ -31,4 +31,4 @@ pub use manifest::{
 };
 pub use pieces::Pieces;
 pub use stored::{FileProblem, InProgress, StoredRun, list_runs, unfinished_runs};
-pub use unfinished::{Unfinished, UnfinishedError, link_or_copy};
+pub use unfinished::{Unfinished, UnfinishedError, link_or_copy, make_readable};

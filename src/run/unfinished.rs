@@ -190,6 +190,23 @@ fn is_there_still(_file: &File, path: &Path) -> bool {
     path.exists()
 }
 
+/// Lets everybody read a temporary folder, which is private by default, before it is moved into its
+/// place.
+///
+/// # Errors
+/// [`RunError::Io`].
+pub fn make_readable(folder: &Path) -> Result<(), RunError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(folder, mode).map_err(RunError::io("write into", folder))?;
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
 /// Gives a file a second name for the same bytes, or copies it where the file system cannot.
 ///
 /// # Errors

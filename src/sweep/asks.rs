@@ -13,6 +13,8 @@ use crate::world::{Category, Exchange};
 pub enum Asks {
     /// Each `prompt` with each `seed`.
     Prompts,
+    /// The same; where no `prompt` is listed, each `seed`.
+    PromptsIfAny,
     /// Each `prompt` and the one it is compared with: `pair`, or what `exchange` makes of `prompt`.
     Pairs,
     /// Each prompt of each `suite` with each of its seeds, or with each `seed` instead.
@@ -35,7 +37,7 @@ impl Asks {
     /// The lists of the grid that make items.
     pub fn axes(self) -> &'static [&'static str] {
         match self {
-            Asks::Prompts => &["prompt", "seed"],
+            Asks::Prompts | Asks::PromptsIfAny => &["prompt", "seed"],
             Asks::Pairs => &["prompt", "exchange", "pair", "seed"],
             Asks::Suites => &["suite", "seed"],
             Asks::Scenes => &["category", "seed"],
@@ -61,6 +63,11 @@ impl Asks {
         let none = BTreeSet::new;
         match self {
             Asks::Prompts => Ok(Expanded { asked: prompts(spec)?, identities: none() }),
+            Asks::PromptsIfAny if spec.grid.contains_key("prompt") => Asks::Prompts.expand(spec),
+            Asks::PromptsIfAny => {
+                let asked = needed_seeds(spec)?.into_iter().map(|seed| asked(None, seed));
+                Ok(Expanded { asked: asked.collect(), identities: none() })
+            }
             Asks::Pairs => Ok(Expanded { asked: pairs(spec)?, identities: none() }),
             Asks::Suites => suites(spec),
             Asks::Scenes => Ok(Expanded { asked: scenes(spec)?, identities: none() }),

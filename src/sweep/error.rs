@@ -109,11 +109,11 @@ pub enum SweepError {
     },
     /// A folder cannot be put into its place at once.
     #[error(
-        "{}: this file system does not rename folders ({source}); choose another with --out DIR, \
-         what is done elsewhere stays", path.display()
+        "{}: folders cannot be renamed into it ({source}); keep a sweep's whole folder on one file \
+         system that renames, or choose another with --out DIR", path.display()
     )]
     Rename {
-        /// Where it was tried.
+        /// Where to.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -152,12 +152,14 @@ impl SweepError {
         Self::Grid { path: path.to_owned(), problem: problem.into() }
     }
 
-    /// Whether the next shard would fail in the same way: the disk is full or cannot be written.
+    /// Whether the next shard would fail in the same way: the disk is full, cannot be written, or
+    /// does not rename.
     pub fn is_of_the_disk(error: &(dyn std::error::Error + 'static)) -> bool {
         let is_io = |error: &RunError| matches!(error, RunError::Io { .. });
         match error.downcast_ref() {
             Some(Self::Run(error) | Self::Unfinished(UnfinishedError::Run(error))) => is_io(error),
             Some(Self::Table(error)) => error.is_of_the_disk(),
+            Some(Self::Rename { .. }) => true,
             _ => error.downcast_ref().is_some_and(is_io),
         }
     }

@@ -26,6 +26,12 @@ use crate::table::{Row, SweepItemRow};
 /// The record of a sweep in its folder.
 const SWEEP_FILE: &str = "sweep.json";
 
+/// Finished shards.
+const SHARDS: &str = "shards";
+
+/// Shards in progress.
+const WORK: &str = "work";
+
 /// A sweep's folder.
 #[derive(Clone, Debug)]
 pub struct Folder {
@@ -102,7 +108,7 @@ impl Folder {
         if folder.root.join(SWEEP_FILE).exists() {
             folder.check_version()?;
         }
-        for name in ["shards", "work", "failed", "weights", "slurm", "logs"] {
+        for name in [SHARDS, WORK, "failed", "weights", "slurm", "logs"] {
             let path = folder.root.join(name);
             fs::create_dir_all(&path).map_err(RunError::io("create", &path))?;
         }
@@ -165,26 +171,31 @@ impl Folder {
         })
     }
 
-    /// Renames a folder once, since everything depends on it.
+    /// Renames a folder into each place that shards go through, and back, since everything depends
+    /// on it: such a place may have been moved to another disk.
     fn check_rename(&self) -> Result<(), SweepError> {
-        let before = tempfile::Builder::new()
+        let folder = tempfile::Builder::new()
             .prefix(".tmp-")
             .tempdir_in(&self.root)
             .map_err(RunError::io("write into", &self.root))?;
-        let after = before.path().with_extension("renamed");
-        let refused = |source| SweepError::Rename { path: self.root.clone(), source };
-        fs::rename(before.path(), &after).map_err(refused)?;
-        Ok(fs::remove_dir(&after).map_err(RunError::io("remove", &after))?)
+        for place in [WORK, SHARDS].map(|name| self.root.join(name)) {
+            let there = place.join(folder.path().file_name().unwrap_or_default());
+            let refused = |source| SweepError::Rename { path: place, source };
+            fs::rename(folder.path(), &there)
+                .and_then(|()| fs::rename(&there, folder.path()))
+                .map_err(refused)?;
+        }
+        Ok(())
     }
 
     /// Where a finished shard is.
     pub fn place_of(&self, shard: &Shard) -> PathBuf {
-        self.root.join("shards").join(format!("{:05}", shard.number))
+        self.root.join(SHARDS).join(format!("{:05}", shard.number))
     }
 
     /// Where a shard in progress is.
     pub fn work_of(&self, shard: &Shard) -> PathBuf {
-        self.root.join("work").join(format!("{:05}", shard.number))
+        self.root.join(WORK).join(format!("{:05}", shard.number))
     }
 
     fn failure_of(&self, shard: &Shard) -> PathBuf {

@@ -10,7 +10,7 @@ use super::folder::write_json;
 use super::{Folder, Item, Plan, Shard, ShardManifest, SweepError};
 use crate::run::{
     FileRecord, MANIFEST_FILE, Manifest, RunError, Unfinished, UnfinishedError, digest_file,
-    link_or_copy,
+    link_or_copy, make_readable,
 };
 use crate::table::{Row, SweepItemRow, Tables};
 
@@ -214,22 +214,37 @@ impl ShardWork {
     /// Puts the shard together, checks that every item is there once, and moves it into its place.
     ///
     /// # Errors
-    /// [`SweepError::Rows`], or a file system that refuses.
+    /// [`SweepError::Rows`], or a file system that refuses. Then what is done is kept, if it lets it.
     pub fn finish(mut self, manifest: Manifest) -> Result<(), SweepError> {
+        let finished = self.put_together().and_then(|(tables, items)| {
+            self.check(&items)?;
+            self.move_into_place(tables, &items, manifest)
+        });
+        match finished {
+            Ok(()) => Ok(self.work.remove()?),
+            Err(error) => {
+                // The disk that refused the shard may refuse this too, and said why already.
+                drop(self.keep());
+                Err(error)
+            }
+        }
+    }
+
+    /// All rows, in the order of the items, and those of the items themselves.
+    fn put_together(&self) -> Result<(Tables, Vec<SweepItemRow>), SweepError> {
         let mut pieces = Vec::new();
         for part in self.parts()? {
             pieces.push((part.first, self.read_whole(&part)?));
         }
         if let Some(&first) = self.pending_items.first() {
-            pieces.push((first, std::mem::take(&mut self.pending)));
+            pieces.push((first, self.pending.clone()));
         }
         // Items that were made again after a part was lost stand behind later ones.
         pieces.sort_by_key(|(first, _)| *first);
         let mut tables = Tables::new();
         pieces.into_iter().try_for_each(|(_, piece)| tables.append(piece))?;
         let items = tables.rows_of::<SweepItemRow>()?;
-        self.check(&items)?;
-        self.move_into_place(tables, &items, manifest)
+        Ok((tables, items))
     }
 
     fn check(&self, items: &[SweepItemRow]) -> Result<(), SweepError> {
@@ -243,7 +258,7 @@ impl ShardWork {
     }
 
     fn move_into_place(
-        self,
+        &self,
         mut tables: Tables,
         items: &[SweepItemRow],
         mut manifest: Manifest,
@@ -271,7 +286,7 @@ impl ShardWork {
         make_readable(root)?;
         self.rename(root, &place)?;
         self.folder.forget_failure(&self.shard);
-        Ok(self.work.remove()?)
+        Ok(())
     }
 
     /// Moves a folder to its place. What is in the way is either the same shard from a process that
@@ -321,17 +336,4 @@ fn records(folder: &Path, prefix: &str) -> Result<Vec<FileRecord>, SweepError> {
     }
     records.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(records)
-}
-
-/// A temporary folder is private by default; a shard should be as readable as any folder.
-fn make_readable(folder: &Path) -> Result<(), SweepError> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(folder, mode).map_err(RunError::io("write into", folder))?;
-    }
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
 }

@@ -21,7 +21,8 @@ const MOST_TASKS: usize = 1000;
 /// Seconds before the time limit at which a task is told to stop.
 const WARNING_SECONDS: u32 = 120;
 
-/// How a sweep runs on a cluster: the table `[slurm]` of its spec.
+/// How a sweep runs on a cluster: the table `[slurm]` of its spec, and of a project's `probe.toml`
+/// where the spec says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -48,11 +49,34 @@ pub struct Settings {
     /// Seconds before the time limit at which a task is told to stop.
     pub warning: Option<u32>,
     /// Modules to load.
-    pub modules: Vec<String>,
+    pub modules: Option<Vec<String>>,
     /// Lines of shell that run before the shard.
-    pub setup: Vec<String>,
+    pub setup: Option<Vec<String>>,
     /// Further options of `sbatch`, such as `--exclude=node7`.
-    pub options: Vec<String>,
+    pub options: Option<Vec<String>>,
+}
+
+impl Settings {
+    /// These, and others where these say nothing; a list stands for itself and is not added to.
+    #[must_use]
+    pub fn or(self, others: Settings) -> Settings {
+        Settings {
+            partition: self.partition.or(others.partition),
+            account: self.account.or(others.account),
+            qos: self.qos.or(others.qos),
+            time: self.time.or(others.time),
+            memory: self.memory.or(others.memory),
+            cpus: self.cpus.or(others.cpus),
+            gpus: self.gpus.or(others.gpus),
+            constraint: self.constraint.or(others.constraint),
+            concurrent: self.concurrent.or(others.concurrent),
+            array: self.array.or(others.array),
+            warning: self.warning.or(others.warning),
+            modules: self.modules.or(others.modules),
+            setup: self.setup.or(others.setup),
+            options: self.options.or(others.options),
+        }
+    }
 }
 
 /// One job array.
@@ -154,17 +178,19 @@ fn script(
     if let Some(cpus) = settings.cpus {
         option(format!("--cpus-per-task={cpus}"));
     }
-    settings.options.iter().for_each(|text| option(text.clone()));
+    settings.options.iter().flatten().for_each(|text| option(text.clone()));
     lines.push("set -euo pipefail".to_owned());
-    lines.extend(settings.modules.iter().map(|module| format!("module load {}", shell(module))));
-    lines.extend(settings.setup.iter().cloned());
+    let modules = settings.modules.iter().flatten();
+    lines.extend(modules.map(|module| format!("module load {}", shell(module))));
+    lines.extend(settings.setup.iter().flatten().cloned());
     lines.push(format!(
         "shard=$(sed -n \"$((SLURM_ARRAY_TASK_ID + 1))p\" {})",
         shell(&list.display().to_string())
     ));
-    // The task's own process, so that Slurm's signals reach it.
+    // The task's own process, so that Slurm's signals reach it. It names its engine: a project's
+    // defaults may say slurm, and then it would submit itself.
     lines.push(format!(
-        "exec {} sweep {} --only \"$shard\"",
+        "exec {} sweep {} --engine local --only \"$shard\"",
         shell(&launch.program.display().to_string()),
         shell(&root.display().to_string())
     ));

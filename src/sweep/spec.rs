@@ -19,10 +19,11 @@ const SHARD: u32 = 100;
 const BATCH: u32 = 8;
 
 /// Options that a sweep decides itself, with what to do instead.
-const DECIDED: [(&str, &str); 13] = [
+const DECIDED: [(&str, &str); 14] = [
     ("out", "give --out to probe sweep"),
     ("format", "results are tables"),
     ("count", "list seeds in [grid]"),
+    ("prompts", "list `prompt` in [grid]"),
     ("raw", "whole tensors of all items would be one file; record numbers instead"),
     ("dry_run", "give --dry-run to probe sweep"),
     ("fresh", "another name begins a sweep anew"),

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use denoscope::run::Manifest;
+use denoscope::sweep::{Asks, Begun, Folder, Plan, Spec, SweepError};
+use denoscope::table::Tables;
+
 use crate::{folder, items, merged, only, probe, refused, said, scenes, succeeds};
 
 const HEAD: &str = "kind = \"sweep\"\nversion = 1\nname = \"bad\"\n";
@@ -53,8 +57,8 @@ fn options_of_commands_are_checked_before_a_model_is_opened() {
     bad(&trace("", "prompt = \"b\"\n"), &["`prompt` is in [grid] and in"]);
     bad("of = \"failures\"\n[grid]\nsuite = [\"countng\"]\n", &["did you mean \"counting\""]);
     bad(
-        "of = \"failures\"\n[grid]\nsuite = [\"counting\"]\nsampler = [\"euler\"]\n",
-        &["--sampler"],
+        "of = \"failures\"\n[grid]\nsuite = [\"counting\"]\nsampler = [\"eulre\"]\n",
+        &["eulre", "euler"],
     );
     let pair = "of = \"patch\"\n[grid]\nseed = [0]\n";
     bad(&format!("{pair}pair = [[\"a\", \"a\"]]\n"), &["two different prompts"]);
@@ -63,6 +67,18 @@ fn options_of_commands_are_checked_before_a_model_is_opened() {
         &["no two objects"],
     );
     bad(&format!("{pair}pair = [[\"a\", \"b\"]]\nprompt = [\"a\"]\n"), &["leave out"]);
+    let timesteps = |grid: &str| format!("of = \"timesteps\"\n[grid]\n{grid}");
+    bad(&timesteps("prompt = [\"a\"]\n"), &["`seed` is missing"]);
+    bad(&timesteps("seed = [0]\nprompts = [3]\n"), &["`prompts`", "list `prompt`"]);
+    bad(
+        &timesteps("seed = [0]\nparts = [\"switch\", \"spectrum\"]\n"),
+        &["spectrum", "list `prompt`"],
+    );
+    bad(
+        &timesteps("prompt = [\"a\"]\nseed = [0]\nparts = [\"probes\"]\n"),
+        &["probes", "leave `prompt` out"],
+    );
+    bad(&timesteps("seed = [0]\nedit = [\"zero sites=mid.out\"]\n"), &["--edit"]);
 }
 
 #[test]
@@ -164,6 +180,64 @@ fn a_full_disk_stops_the_sweep_and_it_goes_on_later() {
     assert_shards_whole(&at.join("runs"));
     succeeds(at, &["sweep", "sweep.toml"]);
     assert_eq!(items(&merged(at)).len(), 40);
+}
+
+/// A folder on another disk than `folder`, where this machine has one.
+fn on_another_disk(folder: &Path) -> Option<tempfile::TempDir> {
+    use std::os::unix::fs::MetadataExt;
+    let other = tempfile::tempdir_in("/dev/shm").ok()?;
+    let disk = |path: &Path| fs::metadata(path).unwrap().dev();
+    if disk(other.path()) == disk(folder) {
+        eprintln!("skipped: /dev/shm is no disk of its own");
+        return None;
+    }
+    Some(other)
+}
+
+#[test]
+fn a_place_on_another_disk_is_found_out_before_anything_runs() {
+    let sweep = folder(&scenes("moved", 20, 10));
+    let at = sweep.path();
+    let Some(other) = on_another_disk(at) else { return };
+    succeeds(at, &["sweep", "sweep.toml", "--only", "0"]);
+    // Somebody moves the finished shards where there is more room.
+    let shards = only(&at.join("runs"), "moved-").join("shards");
+    let kept = at.join("kept");
+    fs::rename(&shards, &kept).unwrap();
+    std::os::unix::fs::symlink(other.path(), &shards).unwrap();
+    refused(at, &["sweep", "sweep.toml"], &["shards", "cannot be renamed", "--out DIR"]);
+    assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
+    fs::remove_file(&shards).unwrap();
+    fs::rename(&kept, &shards).unwrap();
+    succeeds(at, &["sweep", "sweep.toml"]);
+    assert_eq!(items(&merged(at)).len(), 20);
+}
+
+#[test]
+fn a_shard_that_cannot_be_moved_into_its_place_is_kept() {
+    let sweep = folder(&scenes("stuck", 4, 4));
+    let Some(other) = on_another_disk(sweep.path()) else { return };
+    let plan = Plan::new(Spec::read(&sweep.path().join("sweep.toml")).unwrap(), Asks::Scenes);
+    let plan = plan.unwrap();
+    let place = Folder::create(&sweep.path().join("stuck"), &plan).unwrap();
+    let shard = &plan.shards[0];
+    let begin = || match place.begin(&plan, shard).unwrap() {
+        Begun::Work(work) => work,
+        other => panic!("{other:?}"),
+    };
+    let mut work = begin();
+    for item in plan.items_of(shard) {
+        let mut tables = Tables::new();
+        tables.add([plan.item_row(shard, item, 0, 0.0)]).unwrap();
+        work.add(std::slice::from_ref(item), tables).unwrap();
+    }
+    let shards = place.root().join("shards");
+    fs::remove_dir(&shards).unwrap();
+    std::os::unix::fs::symlink(other.path(), &shards).unwrap();
+    let error = work.finish(Manifest::new("world")).unwrap_err();
+    assert!(matches!(error, SweepError::Rename { .. }), "{error}");
+    assert!(SweepError::is_of_the_disk(&error), "the next shard would fail as well");
+    assert_eq!(begin().done(), 4, "nothing is made again");
 }
 
 /// No shard that looks whole lacks a file.

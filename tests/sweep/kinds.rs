@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use denoscope::table::{
-    JudgementRow, OutcomeRow, PatchRow, Row, TraceStatisticsRow, read_parquet, rows,
+    AttentionOverTimeRow, CommitmentRow, JudgementRow, LinearProbeRow, OutcomeRow, PatchRow,
+    PooledRow, PromptSwitchRow, Row, SweepConditionRow, TraceStatisticsRow, read_parquet, rows,
 };
 use serde_json::Value;
 
@@ -155,6 +156,160 @@ fn patches_in_shards_are_patches() {
         .map(|row| PatchRow { run: direct[0].run.clone(), sample: 0, ..row })
         .collect();
     assert_eq!(found, direct);
+}
+
+/// A sweep of timesteps on the tiny model.
+fn timesteps(grid: &str, options: &str) -> tempfile::TempDir {
+    folder(&format!(
+        "kind = \"sweep\"\nversion = 1\nname = \"levels\"\nof = \"timesteps\"\nshard = 2\n\
+         [grid]\n{grid}[options]\nmodel = {TINY:?}\nsteps = 3\n{options}"
+    ))
+}
+
+/// What `probe timesteps` gives with these options, as an item's own run would be called.
+fn direct_timesteps(at: &Path, words: &[&str]) -> std::path::PathBuf {
+    let all = [&["timesteps", "--model", TINY, "--steps", "3", "--out", "direct"], words].concat();
+    succeeds(at, &all);
+    only(&at.join("direct"), "timesteps")
+}
+
+#[test]
+fn the_noise_levels_of_images_in_shards_are_those_of_the_command() {
+    let parts = "parts = [\"trajectory\", \"attention\"]\n";
+    let grid = "prompt = [\"a red ball\", \"two blue cubes\"]\nseed = [3, 4]\n";
+    let sweep = timesteps(grid, parts);
+    let at = sweep.path();
+    succeeds(at, &["sweep", "sweep.toml"]);
+    let run = merged(at);
+    let items = items(&run);
+    assert_eq!(items.len(), 4);
+    let is = |item: &&denoscope::table::SweepItemRow| {
+        item.seed == 4 && item.prompt.as_deref() == Some("two blue cubes")
+    };
+    let item = items.iter().find(is).unwrap();
+    let words = ["--prompt", "two blue cubes", "--seed", "4", "--count", "1"];
+    let direct =
+        direct_timesteps(at, &[&words[..], &["--parts", "trajectory", "attention"]].concat());
+    let commitments = table::<CommitmentRow>(&direct);
+    let own: Vec<CommitmentRow> = table::<CommitmentRow>(&run)
+        .into_iter()
+        .filter(|row| row.sample == item.sample)
+        .map(|row| CommitmentRow { run: commitments[0].run.clone(), sample: 0, ..row })
+        .collect();
+    assert_eq!(own, commitments);
+    // Means have no number of an image: the name of their run has it.
+    let attention = table::<AttentionOverTimeRow>(&direct);
+    let of_item = format!("/{}", item.sample);
+    let own: Vec<AttentionOverTimeRow> = table::<AttentionOverTimeRow>(&run)
+        .into_iter()
+        .filter(|row| row.run.ends_with(&of_item))
+        .map(|row| AttentionOverTimeRow { run: attention[0].run.clone(), ..row })
+        .collect();
+    assert!(!attention.is_empty());
+    assert_eq!(own, attention);
+}
+
+#[test]
+fn what_seeds_draw_in_shards_is_what_the_command_draws() {
+    let options = "parts = [\"switch\", \"probes\"]\npairs = 1\nswitches = 1\n\
+                   attributes = [\"colour\"]\nscenes = 24\nat_steps = \"500\"\nsites = [\"mid.out\"]\n";
+    let sweep = timesteps("seed = [5, 6]\n", options);
+    let at = sweep.path();
+    succeeds(at, &["sweep", "sweep.toml"]);
+    let run = merged(at);
+    let item = items(&run).into_iter().find(|item| item.seed == 6).unwrap();
+    let words = ["--seed", "6", "--pairs", "1", "--switches", "1", "--attributes", "colour"];
+    let more = ["--scenes", "24", "--at-steps", "500", "--sites", "mid.out"];
+    let parts = ["--parts", "switch", "probes"];
+    let direct = direct_timesteps(at, &[&words[..], &more, &parts].concat());
+    let of_item = format!("/{}", item.sample);
+    let probes = table::<LinearProbeRow>(&direct);
+    let own: Vec<LinearProbeRow> = table::<LinearProbeRow>(&run)
+        .into_iter()
+        .filter(|row| row.run.ends_with(&of_item))
+        .map(|row| LinearProbeRow { run: probes[0].run.clone(), ..row })
+        .collect();
+    assert!(probes.iter().any(|row| row.control.is_some()), "random weights are the control");
+    assert_eq!(own, probes);
+    let switches = table::<PromptSwitchRow>(&run);
+    assert_eq!(switches.iter().filter(|row| row.run.ends_with(&of_item)).count(), 3);
+}
+
+#[test]
+fn every_axis_of_a_grid_makes_conditions() {
+    let sweep = folder("");
+    let at = sweep.path();
+    let mut copy = std::process::Command::new("cp");
+    assert!(copy.args(["-r", TINY, "other"]).current_dir(at).status().unwrap().success());
+    let spec = format!(
+        "kind = \"sweep\"\nversion = 1\nname = \"axes\"\nof = \"trace\"\n\
+         [grid]\nprompt = [\"a red ball\"]\nseed = [0]\nmodel = [{TINY:?}, \"other\"]\n\
+         sampler = [\"ddim\", \"euler\"]\nguidance = [1.0, 3.0]\n\
+         edit = [[], [\"zero sites=mid.out\"]]\nrecord = [[\"statistics\"], [\"pooled\"]]\n\
+         [options]\nsites = [\"up.0.out\"]\nsteps = 2\n"
+    );
+    fs::write(at.join("sweep.toml"), spec).unwrap();
+    succeeds(at, &["sweep", "sweep.toml"]);
+    let run = merged(at);
+    let items = items(&run);
+    assert_eq!(items.len(), 32);
+    let conditions = table::<SweepConditionRow>(&run);
+    let value = |condition: u32, option: &str| {
+        let is = |row: &&SweepConditionRow| row.condition == condition && row.option == option;
+        conditions.iter().find(is).unwrap().value.clone()
+    };
+    let statistics = table::<TraceStatisticsRow>(&run);
+    let norms = |options: &[(&str, &str)]| -> Vec<Option<f64>> {
+        let of = |row: &TraceStatisticsRow| items[row.sample as usize].condition;
+        let is = |row: &&TraceStatisticsRow| {
+            options.iter().all(|(option, wanted)| value(of(row), option) == *wanted)
+        };
+        statistics.iter().filter(is).map(|row| row.norm).collect()
+    };
+    let plain = [("sampler", "ddim"), ("guidance", "1"), ("edit", "none")];
+    let here = norms(&[&plain[..], &[("model", TINY)]].concat());
+    assert_eq!(here.len(), 2, "two steps, one branch");
+    assert_eq!(here, norms(&[&plain[..], &[("model", "other")]].concat()), "the same weights");
+    for (changed, other) in [(0, "euler"), (1, "3"), (2, "zero sites=mid.out")] {
+        let mut options = plain;
+        options[changed].1 = other;
+        let there = norms(&[&options[..], &[("model", TINY)]].concat());
+        assert_ne!(here, there, "{other} changes what is recorded");
+    }
+    let pooled = table::<PooledRow>(&run);
+    assert_eq!(pooled.len(), statistics.len(), "each recorder has half of the conditions");
+}
+
+#[test]
+fn samplers_of_suites_are_conditions() {
+    let sweep = suites("seed = [5]\nsampler = [\"ddim\", \"euler\"]\n");
+    let at = sweep.path();
+    succeeds(at, &["sweep", "sweep.toml"]);
+    let conditions: Vec<_> = fs::read_dir(merged(at).join("conditions"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().display().to_string())
+        .collect();
+    let output = probe(at, &["compare", &conditions[0], &conditions[1]]).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(said(&output).contains("euler"), "{}", said(&output));
+}
+
+#[test]
+fn a_comparison_tells_the_edits_of_a_sweep() {
+    let sweep = suites("");
+    let at = sweep.path();
+    succeeds(at, &["sweep", "sweep.toml"]);
+    let plain = merged(at);
+    let spec = fs::read_to_string(at.join("sweep.toml")).unwrap();
+    let edited = spec.replace("\"suites\"", "\"edited\"") + "edit = \"zero sites=mid.out\"\n";
+    fs::write(at.join("sweep.toml"), edited).unwrap();
+    succeeds(at, &["sweep", "sweep.toml"]);
+    let edited = merged(at);
+    let words = ["compare", plain.to_str().unwrap(), edited.to_str().unwrap()];
+    let output = probe(at, &words).output().unwrap();
+    assert_ne!(output.status.code(), Some(2), "{}", said(&output));
+    let report = fs::read_to_string(only(&at.join("runs"), "-compare-").join("report.md")).unwrap();
+    assert!(report.contains("zero sites=mid.out"), "{report}");
 }
 
 #[test]

@@ -100,12 +100,25 @@ fn more_shards_than_an_array_holds_are_several_arrays() {
     let Some(cluster) = Cluster::start(1, "MaxArraySize=4\n") else { return };
     let sweep = folder(&(scenes("arrays", 60, 6) + "[slurm]\nconcurrent = 1\n"));
     let at = sweep.path();
-    on(&cluster, at, &["sweep", "sweep.toml", "--engine", "slurm"]);
+    // The project's defaults are for tasks as well, which must not submit themselves.
+    let defaults = "[sweep]\nengine = \"slurm\"\n[slurm]\nconcurrent = 2\npartition = \"main\"\n";
+    fs::write(at.join("probe.toml"), defaults).unwrap();
+    on(&cluster, at, &["sweep", "sweep.toml"]);
     let place = only(&at.join("runs"), "arrays-");
-    let scripts = fs::read_dir(place.join("slurm")).unwrap().flatten();
-    let scripts = scripts.filter(|file| file.path().extension().is_some_and(|e| e == "sbatch"));
-    assert_eq!(scripts.count(), 3, "ten shards in arrays of four");
+    let scripts = || -> Vec<String> {
+        let files = fs::read_dir(place.join("slurm")).unwrap().map(|file| file.unwrap().path());
+        let files = files.filter(|file| file.extension().is_some_and(|e| e == "sbatch"));
+        files.map(|file| fs::read_to_string(file).unwrap()).collect()
+    };
+    assert_eq!(scripts().len(), 3, "ten shards in arrays of four");
+    for script in scripts() {
+        assert!(script.contains("%1\n"), "the spec wins: {script}");
+        assert!(script.contains("--partition=main\n"), "what it does not say: {script}");
+    }
+    // What is on its way is not sent again.
+    on(&cluster, at, &["sweep", "sweep.toml", "--engine", "slurm"]);
     cluster.wait_for_jobs(PATIENCE);
+    assert_eq!(scripts().len(), 3);
     assert_eq!(done(&states(&cluster, at)), 10);
     assert_eq!(items(&merged(at)).len(), 60);
 }

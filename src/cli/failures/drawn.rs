@@ -186,6 +186,7 @@ fn spec(args: &Args) -> toml::Table {
     }
     put("dtype", args.model.dtype.name().into());
     put("steps", seed_value(args.steps as u64));
+    put("sampler", args.sampler.label().into());
     put("guidance", args.guidance.into());
     put("batch", seed_value(args.batch));
     if !args.edits.is_empty() {

@@ -160,6 +160,7 @@ fn spec(args: &Args, categories: &[Category]) -> toml::Table {
     put("count", seed_value(args.count));
     put("seed", seed_value(args.seed));
     put("steps", seed_value(args.steps as u64));
+    put("sampler", args.sampler.label().into());
     put("guidance", args.guidance.into());
     put("category", names.into());
     if args.diagnosis.diagnose {
@@ -180,8 +181,12 @@ fn command(args: &Args, categories: &[Category]) -> String {
         words += &format!(" --category {}", category.name());
     }
     words += &format!(
-        " --count {} --seed {} --steps {} --guidance {}",
-        args.count, args.seed, args.steps, args.guidance
+        " --count {} --seed {} --steps {} --sampler {} --guidance {}",
+        args.count,
+        args.seed,
+        args.steps,
+        args.sampler.label(),
+        args.guidance
     );
     if args.diagnosis.diagnose {
         words += &format!(" --diagnose --precision {}", args.diagnosis.precision);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::kinds::{Kind, Opener, Place};
 use crate::cli::message;
-use crate::cli::output::{FormatArgs, note};
+use crate::cli::output::{Counted, FormatArgs, note};
 use crate::sweep::{Plan, Shard};
 use crate::table::{SweepItemRow, SweepShardRow, frame};
 
@@ -22,7 +22,10 @@ struct Cost {
 
 /// Prints the shards with an estimate from the first item.
 pub(super) fn run(plan: &Plan, kind: &Kind, format: &FormatArgs) -> Result<u8> {
-    let cost = first_item(plan, kind);
+    let cost = {
+        let _counted = Counted::new();
+        first_item(plan, kind)
+    };
     if let Err(error) = &cost {
         note(&format!("no estimate, the first item does not run here: {}", message(error)));
     }

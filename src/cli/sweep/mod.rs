@@ -18,9 +18,10 @@ use crate::sweep::{Folder, Plan, Shard, Spec};
 use kinds::Kind;
 
 const EXAMPLES: &str = "\
-A sweep's spec is TOML: `of` is the kind of probe, every combination of the lists in [grid] is run,
-[options] are the same for all (docs/guide/how-to/sweeps.md). What is done is kept: the same command
-goes on where a killed one stopped, and several processes share the work.
+A sweep's spec is TOML: `of` is the kind of probe (failures, trace, patch, timesteps, world), every
+combination of the lists in [grid] is run, [options] are the same for all, and [slurm], there or in
+probe.toml, says how it runs on a cluster (docs/guide/how-to/sweeps.md). What is done is kept: the
+same command goes on where a killed one stopped, and several processes share the work.
 
 Examples:
   probe sweep probes/sweeps/guidance.toml --dry-run   # how many, how long, how large
@@ -51,6 +52,9 @@ pub struct Args {
     /// Print the shards with an estimate from one timed item, and stop
     #[arg(long)]
     dry_run: bool,
+    /// Go on with what is there, as it does without this: for scripts that say what they mean
+    #[arg(long = "resume", conflicts_with = "dry_run")]
+    _resume: bool,
     /// Who runs the shards
     #[arg(long, value_enum, default_value_t = Engine::Local)]
     engine: Engine,
@@ -205,7 +209,10 @@ fn begin(args: &Args) -> Result<u8> {
     }
     let shards = chosen(args, &plan)?;
     if args.engine == Engine::Slurm {
-        return submit::run(&plan, &Folder::create(&root, &plan)?, &shards);
+        let folder = Folder::create(&root, &plan)?;
+        let missing = status::missing(&plan, &folder, true)?;
+        let shards: Vec<&Shard> = shards.into_iter().filter(|s| missing.contains(s)).collect();
+        return go_on(&plan, kind, &folder, &shards, args.engine);
     }
     let is_part = args.shard.is_some() || args.only.is_some();
     run::run(&plan, kind, &Folder::create(&root, &plan)?, &shards, is_part)
@@ -230,16 +237,28 @@ fn chosen<'a>(args: &Args, plan: &'a Plan) -> Result<Vec<&'a Shard>> {
 fn resume(plan: &Plan, kind: &Kind, folder: &Folder, engine: Option<Engine>) -> Result<u8> {
     kinds::check(kind, plan)?;
     let before = crate::sweep::slurm::recorded(folder)?;
-    let slurm = engine.map_or(!before.is_empty(), |engine| engine == Engine::Slurm);
-    let missing = status::missing(plan, folder, slurm)?;
+    let usual = if before.is_empty() { Engine::Local } else { Engine::Slurm };
+    let engine = engine.unwrap_or(usual);
+    let missing = status::missing(plan, folder, engine == Engine::Slurm)?;
+    go_on(plan, kind, folder, &missing, engine)
+}
+
+/// Runs or submits shards that are neither done nor on their way.
+fn go_on(
+    plan: &Plan,
+    kind: &Kind,
+    folder: &Folder,
+    missing: &[&Shard],
+    engine: Engine,
+) -> Result<u8> {
     if missing.is_empty() {
         note("nothing is missing");
         line(&folder.root().display().to_string())?;
         return Ok(0);
     }
-    match slurm {
-        true => submit::run(plan, folder, &missing),
-        false => run::run(plan, kind, folder, &missing, false),
+    match engine {
+        Engine::Slurm => submit::run(plan, folder, missing),
+        Engine::Local => run::run(plan, kind, folder, missing, false),
     }
 }
 
@@ -248,7 +267,7 @@ fn open(path: &Path, place: &PlaceArgs) -> Result<(Plan, &'static Kind, PathBuf)
     let spec_of_folder = Folder::spec_in(path);
     let spec = Spec::read(spec_of_folder.as_deref().unwrap_or(path))?;
     let kind = kinds::of(&spec)?;
-    let plan = Plan::new(spec, kind.asks)?;
+    let plan = kinds::plan(kind, spec)?;
     let root = match spec_of_folder {
         Some(_) => path.to_owned(),
         None => place.out.join(plan.folder_name()),
@@ -260,7 +279,7 @@ fn open(path: &Path, place: &PlaceArgs) -> Result<(Plan, &'static Kind, PathBuf)
 pub(super) fn check(spec: &Path) -> Result<()> {
     let spec = Spec::read(spec)?;
     let kind = kinds::of(&spec)?;
-    kinds::check(kind, &Plan::new(spec, kind.asks)?)
+    kinds::check(kind, &kinds::plan(kind, spec)?)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::ProgressBar;
 
 use super::kinds::{Kind, Opener, Place};
-use crate::cli::output::{bar, line, note};
+use crate::cli::output::{Counted, bar, line, note};
 use crate::cli::{INTERRUPTED_CODE, interrupted, message};
 use crate::sweep::{Begun, Failure, Folder, Item, Plan, Shard, ShardWork, SweepError};
 use crate::table::SweepItemRow;
@@ -164,6 +164,7 @@ impl Runner<'_> {
     fn make(&mut self, shard: &Shard, work: &mut ShardWork) -> Result<Option<f64>> {
         let plan = self.plan;
         let condition = plan.condition_of(shard);
+        let _counted = Counted::new();
         let began = Instant::now();
         let doer = self.opener.work(condition)?;
         self.opening += began.elapsed();

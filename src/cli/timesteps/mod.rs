@@ -1,5 +1,6 @@
 //! `probe timesteps`: what a model decides at which noise level.
 
+pub(super) mod item;
 mod prompts;
 mod sampled;
 mod scenes;
@@ -23,11 +24,11 @@ use crate::probe::timesteps::{Attribute, bands, figures, summary, trajectory};
 use crate::report::{Fact, Rerun};
 use crate::run::{Manifest, RunFolder};
 use crate::sampler::SchedulerConfig;
-use crate::table::{Row, X0AnswerRow, frame, write_parquet};
+use crate::table::{Row, Tables, X0AnswerRow, frame};
 use crate::world;
 use prompts::Job;
 use sampled::{Sampled, Strip};
-use scenes::Shown;
+use scenes::{SceneLatents, Shown};
 
 const EXAMPLES: &str = "\
 Five ways to ask at which noise level something is decided, in one report:
@@ -83,7 +84,7 @@ pub struct Args {
     #[arg(long)]
     captions: bool,
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -103,6 +104,13 @@ enum Part {
     Attention,
     /// Linear probes on rendered scenes
     Probes,
+}
+
+impl Part {
+    /// As it is written after `--parts`.
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 /// Names of attributes.
@@ -141,9 +149,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     check(&args)?;
     let mut model = args.model.open()?;
     args.sample.settle(&model)?;
-    let trained = SchedulerConfig::read(&model.scheduler)?.num_train_timesteps;
-    let asked = steps::parse(&args.at_steps, trained.saturating_sub(1), "timestep")?;
-    let timesteps: Vec<i64> = asked.into_iter().rev().map(|t| t as i64).collect();
+    let timesteps = shown_timesteps(&args, &model)?;
     let sites = scenes::sites(&args, &model)?;
     let jobs = prompts::jobs(&args);
     let first = prompts::request(&args, &model, &jobs[..1])?;
@@ -185,6 +191,13 @@ pub fn run(mut args: Args) -> Result<u8> {
     Ok(0)
 }
 
+/// The timesteps at which scenes are shown, from the noisiest on.
+fn shown_timesteps(args: &Args, model: &DiffusionModel) -> Result<Vec<i64>> {
+    let trained = SchedulerConfig::read(&model.scheduler)?.num_train_timesteps;
+    let asked = steps::parse(&args.at_steps, trained.saturating_sub(1), "timestep")?;
+    Ok(asked.into_iter().rev().map(|t| t as i64).collect())
+}
+
 /// What can be known to be wrong before the model is opened.
 fn check(args: &Args) -> Result<()> {
     if !args.sample.edits.is_empty() {
@@ -210,6 +223,7 @@ struct Asked {
 }
 
 /// Everything that was found.
+#[derive(Default)]
 struct Found {
     run: TimestepsRun,
     answers: Vec<X0AnswerRow>,
@@ -223,18 +237,44 @@ fn found(
     asked: Asked,
 ) -> Result<Found> {
     let Asked { jobs, timesteps, sites } = asked;
-    let mut all = TimestepsRun::default();
+    let mut found = Found::default();
     let latents = match args.shows_scenes() {
         true => Some(scenes::latents(args, model, kept)?),
         false => None,
     };
-    let (mut answers, mut strips) = (Vec::new(), Vec::new());
     if args.samples() {
-        let drawn = sampled::run(args, model, &jobs, (run, kept, latents.as_ref()))?;
+        found.draw(args, model, &jobs, (run, kept, latents.as_ref()))?;
+    }
+    if args.switches_prompts() {
+        found.switch(args, model, (run, kept))?;
+    } else if args.asks(Part::Switch) {
+        found.run.missing.push(
+            "no prompts were switched: pairs are the world's own; name --parts switch to have \
+             them beside --prompt"
+                .to_owned(),
+        );
+    }
+    if let Some(latents) = &latents {
+        found.show(args, model, (run, kept, &timesteps, &sites), latents)?;
+    }
+    Ok(found)
+}
+
+impl Found {
+    /// Draws images and watches them.
+    fn draw(
+        &mut self,
+        args: &Args,
+        model: &DiffusionModel,
+        jobs: &[Job],
+        (run, kept, latents): (&str, &Kept, Option<&SceneLatents>),
+    ) -> Result<()> {
+        let drawn = sampled::run(args, model, jobs, (run, kept, latents))?;
+        let all = &mut self.run;
         all.levels = drawn.levels.clone();
         let Sampled { commitments, bands: of_bands, over_time, .. } = &drawn;
         all.noise_levels.extend(trajectory::noise_levels(run, commitments, &all.levels));
-        if let Some(latents) = &latents
+        if let Some(latents) = latents
             && !of_bands.is_empty()
         {
             let spectra = (&latents.bands, &latents.null);
@@ -249,29 +289,41 @@ fn found(
         }
         all.missing.extend(drawn.missing);
         all.commitments = drawn.commitments;
-        (answers, strips) = (drawn.answers, drawn.strips);
+        (self.answers, self.strips) = (drawn.answers, drawn.strips);
+        Ok(())
     }
-    if args.switches_prompts() {
+
+    /// Switches prompts in the middle of runs.
+    fn switch(
+        &mut self,
+        args: &Args,
+        model: &DiffusionModel,
+        (run, kept): (&str, &Kept),
+    ) -> Result<()> {
         let pairs: Vec<PromptPair> = args
             .attributes()
             .flat_map(|a| PromptPair::drawn(a, args.pairs as usize, args.sample.seed))
             .collect();
         let (rows, levels) = switched::run(args, model, &pairs, (run, kept))?;
-        all.noise_levels.extend(switch::noise_levels(run, &rows, &levels));
-        all.switches = rows;
-        if all.levels.is_empty() {
-            all.levels = levels;
+        self.run.noise_levels.extend(switch::noise_levels(run, &rows, &levels));
+        self.run.switches = rows;
+        if self.run.levels.is_empty() {
+            self.run.levels = levels;
         }
-    } else if args.asks(Part::Switch) {
-        all.missing.push(
-            "no prompts were switched: pairs are the world's own; name \
-                          --parts switch to have them beside --prompt"
-                .to_owned(),
-        );
+        Ok(())
     }
-    if let Some(latents) = &latents {
+
+    /// Shows rendered scenes.
+    fn show(
+        &mut self,
+        args: &Args,
+        model: &mut DiffusionModel,
+        asked: (&str, &Kept, &[i64], &[String]),
+        latents: &SceneLatents,
+    ) -> Result<()> {
         let Shown { bands: rendered, levels, readings, similarities } =
-            scenes::shown(args, model, (run, kept, &timesteps, &sites), latents)?;
+            scenes::shown(args, model, asked, latents)?;
+        let (run, all) = (asked.0, &mut self.run);
         if !rendered.is_empty() {
             let spectra = (&latents.bands, &latents.null);
             let source = (run, bands::RENDERED);
@@ -282,8 +334,28 @@ fn found(
             all.noise_levels.extend(rows);
         }
         (all.probes, all.similarities) = (readings, similarities);
+        Ok(())
     }
-    Ok(Found { run: all, answers, strips })
+
+    /// The tables that have rows.
+    fn tables(&self) -> Result<Tables> {
+        fn add<R: Row + Clone>(tables: &mut Tables, rows: &[R]) -> Result<()> {
+            if !rows.is_empty() {
+                tables.add(rows.iter().cloned())?;
+            }
+            Ok(())
+        }
+        let (run, mut tables) = (&self.run, Tables::new());
+        add(&mut tables, &run.noise_levels)?;
+        add(&mut tables, &self.answers)?;
+        add(&mut tables, &run.commitments)?;
+        add(&mut tables, &run.bands)?;
+        add(&mut tables, &run.switches)?;
+        add(&mut tables, &run.over_time)?;
+        add(&mut tables, &run.similarities)?;
+        add(&mut tables, &run.probes.rows)?;
+        Ok(tables)
+    }
 }
 
 fn described(args: &Args, model: &DiffusionModel, first: &Request, jobs: &[Job]) -> Manifest {
@@ -298,29 +370,14 @@ fn described(args: &Args, model: &DiffusionModel, first: &Request, jobs: &[Job])
     manifest
 }
 
-/// Writes the tables that have rows, and the figures.
+/// Writes tables and figures.
 fn write(folder: &RunFolder, found: &Found) -> Result<()> {
-    let Found { run, answers, .. } = found;
-    write_table(folder, &run.noise_levels)?;
-    write_table(folder, answers)?;
-    write_table(folder, &run.commitments)?;
-    write_table(folder, &run.bands)?;
-    write_table(folder, &run.switches)?;
-    write_table(folder, &run.over_time)?;
-    write_table(folder, &run.similarities)?;
-    write_table(folder, &run.probes.rows)?;
-    for (name, figure) in figures::figures(run) {
+    let place = folder.path("tables/any")?;
+    found.tables()?.write(|name| place.with_file_name(format!("{name}.parquet")))?;
+    for (name, figure) in figures::figures(&found.run) {
         folder.write(&format!("figures/{name}.png"), &figure.png(WIDE)?)?;
     }
     Ok(())
-}
-
-fn write_table<R: Row + Clone>(folder: &RunFolder, rows: &[R]) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let path = folder.path(&format!("tables/{}.parquet", R::TABLE.name))?;
-    Ok(write_parquet::<R>(&mut frame(rows.to_vec())?, &path)?)
 }
 
 /// A film strip of one image, with its name and caption.
@@ -365,8 +422,7 @@ fn spec(args: &Args) -> Result<toml::Table> {
     if args.sample.prompt.is_none() {
         put("prompts", i64::try_from(prompts::count(args))?.into());
     }
-    let name = |part: &Part| part.to_possible_value().map(|value| value.get_name().to_owned());
-    let parts: Vec<String> = args.parts.iter().filter_map(name).collect();
+    let parts: Vec<String> = args.parts.iter().map(|part| part.name()).collect();
     for (key, list) in [
         ("parts", parts),
         ("attributes", args.attributes.clone()),

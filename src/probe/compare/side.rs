@@ -8,7 +8,7 @@ use tempfile::Builder;
 use super::{CompareError, Outcomes};
 use crate::run::{
     AtomicFile, FileRecord, MANIFEST_FILE, Manifest, RunError, SPEC_FILE, StoredRun, digest_file,
-    list_runs,
+    list_runs, make_readable,
 };
 use crate::suggest::nearest;
 use crate::table::{OutcomeRow, frame, read_parquet, rows, write_parquet};
@@ -148,24 +148,23 @@ fn open_run(name: &str, baselines: &Path) -> Result<StoredRun, CompareError> {
     Err(CompareError::Unknown { name, baselines, baseline_names, nearest })
 }
 
-/// The edits in a run's spec; a spec that is no TOML has none that could be read.
+/// The edits in a run's spec: an option of it, or of all items of a sweep of one condition. A spec that
+/// is no TOML has none that could be read.
 fn edits(run: &StoredRun) -> Result<Vec<String>, CompareError> {
     let path = run.file(SPEC_FILE)?;
     let text = fs::read_to_string(&path).map_err(RunError::io("read", &path))?;
     let spec: toml::Table = text.parse().unwrap_or_default();
-    let edits = spec.get("edit").and_then(toml::Value::as_array).into_iter().flatten();
-    Ok(edits.filter_map(|edit| Some(edit.as_str()?.to_owned())).collect())
+    let of_sweep = ["options", "grid"].into_iter().filter_map(|part| spec.get(part)?.get("edit"));
+    let mut edits = Vec::new();
+    spec.get("edit").into_iter().chain(of_sweep).for_each(|value| texts(value, &mut edits));
+    Ok(edits)
 }
 
-/// A temporary folder is private by default; a baseline should be as readable as any folder.
-fn make_readable(folder: &Path) -> Result<(), CompareError> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(folder, mode).map_err(RunError::io("write into", folder))?;
+/// The texts of a value, in lists of lists too.
+fn texts(value: &toml::Value, into: &mut Vec<String>) {
+    match value {
+        toml::Value::String(text) => into.push(text.clone()),
+        toml::Value::Array(values) => values.iter().for_each(|value| texts(value, into)),
+        _ => {}
     }
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::models::{Models, Opened};
 use super::{Given, Kind, Place, Work, command};
@@ -16,6 +16,7 @@ use crate::table::Tables;
 pub(super) const KIND: Kind = Kind {
     name: "failures",
     asks: Asks::Suites,
+    one_by_one: false,
     check: |plan, condition| args_of(plan, condition).map(drop),
     open: |plan, condition, models| Ok(Box::new(Drawing::new(plan, condition, models)?)),
 };
@@ -24,10 +25,10 @@ pub(super) const KIND: Kind = Kind {
 fn args_of(plan: &Plan, condition: &Condition) -> Result<failures::Args> {
     let suites = plan.spec.grid.get("suite").cloned().unwrap_or_default();
     let suites = [("suite", toml::Value::Array(suites))];
-    match command(plan, condition, KIND.name, &suites)? {
-        Command::Failures(args) => Ok(args),
-        _ => bail!("{}: not the options of {}", plan.spec.path.display(), KIND.name),
-    }
+    command(plan, condition, &suites, |command| match command {
+        Command::Failures(args) => Some(args),
+        _ => None,
+    })
 }
 
 struct Drawing {

@@ -7,6 +7,10 @@ mod models;
 #[cfg(feature = "torch")]
 mod patch;
 #[cfg(feature = "torch")]
+mod sampling;
+#[cfg(feature = "torch")]
+mod timesteps;
+#[cfg(feature = "torch")]
 mod trace;
 mod world;
 
@@ -17,7 +21,7 @@ use anyhow::{Result, bail};
 #[cfg(feature = "torch")]
 use crate::cli::{Cli, Command, spec};
 use crate::run::Manifest;
-use crate::sweep::{Asks, Condition, Folder, Item, Plan, Spec};
+use crate::sweep::{Asks, Condition, Folder, Item, Plan, Spec, SweepError};
 use crate::table::Tables;
 #[cfg(feature = "torch")]
 use models::Models;
@@ -33,6 +37,9 @@ pub(super) struct Kind {
     pub name: &'static str,
     /// What its items ask.
     pub asks: Asks,
+    /// Whether items never run at once, whatever the spec says: each is then a batch, after which a
+    /// run can be stopped.
+    pub one_by_one: bool,
     /// Checks a condition's options without opening a model.
     pub check: fn(&Plan, &Condition) -> Result<()>,
     /// Opens what runs the items of a condition.
@@ -47,6 +54,8 @@ const KINDS: &[Kind] = &[
     trace::KIND,
     #[cfg(feature = "torch")]
     patch::KIND,
+    #[cfg(feature = "torch")]
+    timesteps::KIND,
     world::KIND,
 ];
 
@@ -72,6 +81,7 @@ pub(super) struct Place<'a> {
 }
 
 /// What some items gave.
+#[derive(Default)]
 pub(super) struct Given {
     pub tables: Tables,
     /// Rows of each item in all these tables together.
@@ -85,6 +95,14 @@ pub(super) fn of(spec: &Spec) -> Result<&'static Kind> {
         bail!("{}: of = {:?}: choose from {}", spec.path.display(), spec.of, names.join(", "));
     };
     Ok(kind)
+}
+
+/// What a spec of this kind comes to.
+pub(super) fn plan(kind: &Kind, mut spec: Spec) -> Result<Plan, SweepError> {
+    if kind.one_by_one {
+        spec.batch = 1;
+    }
+    Plan::new(spec, kind.asks)
 }
 
 /// Checks the options of every condition without opening a model.
@@ -127,20 +145,25 @@ impl<'a> Opener<'a> {
     }
 }
 
-/// The command that a condition stands for, with more options that its items give.
+/// The arguments, which `take` takes out, of the command that a condition stands for, with more
+/// options that its items give.
 #[cfg(feature = "torch")]
-fn command(
+fn command<Args>(
     plan: &Plan,
     condition: &Condition,
-    kind: &str,
     more: &[(&str, toml::Value)],
-) -> Result<Command> {
+    take: impl FnOnce(Command) -> Option<Args>,
+) -> Result<Args> {
+    let kind = plan.spec.of.as_str();
     let path = &plan.spec.path;
     let mut options = condition.options.clone();
     options.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     let words = spec::words_of(path, kind, &options)?;
     let cli: Cli = spec::parse(path, &words)?;
-    Ok(cli.command)
+    match take(cli.command) {
+        Some(args) => Ok(args),
+        None => bail!("{}: not the options of {kind}", path.display()),
+    }
 }
 
 /// The first item of a condition.

@@ -28,6 +28,13 @@ impl Models {
         Self { folder: folder.cloned(), last: None }
     }
 
+    /// Opens a model that the caller may change, and so has alone.
+    pub(super) fn open_alone(&mut self, args: &ModelArgs) -> Result<Opened> {
+        let opened = self.open(args)?;
+        self.last = None;
+        Ok(opened)
+    }
+
     /// Opens a model, unless it is open already.
     pub(super) fn open(&mut self, args: &ModelArgs) -> Result<Opened> {
         let asked = format!("{args:?}");

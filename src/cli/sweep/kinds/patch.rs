@@ -1,21 +1,21 @@
 //! Causal tracing between two prompts: `probe patch`.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use indicatif::ProgressBar;
 
-use super::models::{Models, Opened};
-use super::trace::request;
+use super::models::Models;
+use super::sampling::Sampling;
 use super::{Given, Kind, Place, Work, command, first};
+use crate::cli::Command;
 use crate::cli::patch::{self, Tracing};
-use crate::cli::{Command, run_model};
-use crate::pipeline::Request;
 use crate::run::Manifest;
 use crate::sweep::{Asks, Condition, Item, Plan};
-use crate::table::{PatchRow, Tables};
+use crate::table::PatchRow;
 
 pub(super) const KIND: Kind = Kind {
     name: "patch",
     asks: Asks::Pairs,
+    one_by_one: true,
     check: |plan, condition| args_of(plan, condition).map(drop),
     open: |plan, condition, models| Ok(Box::new(Patching::new(plan, condition, models)?)),
 };
@@ -25,35 +25,31 @@ fn args_of(plan: &Plan, condition: &Condition) -> Result<patch::Args> {
     let asked = &first(plan, condition)?.asked;
     let text = |prompt: &Option<String>| prompt.clone().unwrap_or_default().into();
     let prompts = [("prompt", text(&asked.prompt)), ("corrupted", text(&asked.corrupted))];
-    match command(plan, condition, KIND.name, &prompts)? {
-        Command::Patch(args) => {
-            patch::check(&args)?;
-            Ok(args)
-        }
-        _ => bail!("{}: not the options of {}", plan.spec.path.display(), KIND.name),
-    }
+    let args = command(plan, condition, &prompts, |command| match command {
+        Command::Patch(args) => Some(args),
+        _ => None,
+    })?;
+    patch::check(&args)?;
+    Ok(args)
 }
 
 struct Patching {
     args: patch::Args,
-    opened: Opened,
-    like: Request,
+    sampling: Sampling,
 }
 
 impl Patching {
     fn new(plan: &Plan, condition: &Condition, models: &mut Models) -> Result<Self> {
         let mut args = args_of(plan, condition)?;
-        let opened = models.open(&args.model)?;
-        args.sample.settle(&opened.model)?;
-        let like = args.sample.request(&opened.model)?;
-        Ok(Self { args, opened, like })
+        let sampling = Sampling::open(KIND.name, (&mut args.sample, &args.model), models)?;
+        Ok(Self { args, sampling })
     }
 
     /// The runs of one item. Its controls are drawn by its own seed, so items run one by one.
     fn tracing(&self, item: &Item) -> Result<Tracing> {
-        let clean = request(&self.like, std::slice::from_ref(item));
+        let clean = self.sampling.request(std::slice::from_ref(item));
         let corrupted = item.asked.corrupted.clone().unwrap_or_default();
-        patch::tracing(&self.args, &self.opened.model, clean, corrupted)
+        patch::tracing(&self.args, self.sampling.model(), clean, corrupted)
     }
 }
 
@@ -63,9 +59,9 @@ impl Work for Patching {
     }
 
     fn run(&mut self, items: &[Item], place: &Place<'_>) -> Result<Given> {
-        let mut given = Given { tables: Tables::new(), rows: Vec::new() };
+        let mut given = Given::default();
         for item in items {
-            let (model, open) = (&self.opened.model, || self.args.model.open());
+            let (model, open) = (self.sampling.model(), || self.args.model.open());
             let called = (place.run.as_str(), self.args.budget);
             let traced = self.tracing(item)?.run(model, open, called, &ProgressBar::hidden())?;
             given.rows.push(traced.rows.len() as u32);
@@ -76,10 +72,6 @@ impl Work for Patching {
     }
 
     fn manifest(&self) -> Manifest {
-        let model = &self.opened.model;
-        let mut manifest = run_model::manifest(KIND.name, &self.args.model, model, &self.like);
-        manifest.schemas = crate::table::versions();
-        manifest.model = Some(self.opened.record.clone());
-        manifest
+        self.sampling.manifest()
     }
 }

@@ -1,19 +1,19 @@
 //! What recorders make of runs: `probe trace`.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
-use super::models::{Models, Opened};
+use super::models::Models;
+use super::sampling::Sampling;
 use super::{Given, Kind, Place, Work, command, first};
 use crate::cli::trace::{self, Recording};
-use crate::cli::{Command, edits, run_model};
-use crate::pipeline::Request;
+use crate::cli::{Command, edits};
 use crate::run::Manifest;
 use crate::sweep::{Asks, Condition, Item, Plan};
-use crate::table::Tables;
 
 pub(super) const KIND: Kind = Kind {
     name: "trace",
     asks: Asks::Prompts,
+    one_by_one: false,
     check: |plan, condition| args_of(plan, condition).map(drop),
     open: |plan, condition, models| Ok(Box::new(Tracing::new(plan, condition, models)?)),
 };
@@ -21,60 +21,42 @@ pub(super) const KIND: Kind = Kind {
 /// The command's arguments, with the prompt of the first item.
 fn args_of(plan: &Plan, condition: &Condition) -> Result<trace::Args> {
     let prompt = first(plan, condition)?.asked.prompt.clone().unwrap_or_default();
-    match command(plan, condition, KIND.name, &[("prompt", prompt.into())])? {
-        Command::Trace(args) => Ok(args),
-        _ => bail!("{}: not the options of {}", plan.spec.path.display(), KIND.name),
-    }
+    command(plan, condition, &[("prompt", prompt.into())], |command| match command {
+        Command::Trace(args) => Some(args),
+        _ => None,
+    })
 }
 
 struct Tracing {
     args: trace::Args,
-    opened: Opened,
-    like: Request,
+    sampling: Sampling,
 }
 
 impl Tracing {
     fn new(plan: &Plan, condition: &Condition, models: &mut Models) -> Result<Self> {
         let mut args = args_of(plan, condition)?;
-        let opened = models.open(&args.model)?;
-        args.sample.settle(&opened.model)?;
-        let like = args.sample.request(&opened.model)?;
-        Ok(Self { args, opened, like })
-    }
-}
-
-/// The request for items, of prompts and seeds, that are otherwise like another.
-pub(super) fn request(like: &Request, items: &[Item]) -> Request {
-    Request {
-        prompts: items.iter().map(|item| item.asked.prompt.clone().unwrap_or_default()).collect(),
-        seeds: items.iter().map(|item| item.asked.seed).collect(),
-        ..like.clone()
+        let sampling = Sampling::open(KIND.name, (&mut args.sample, &args.model), models)?;
+        Ok(Self { args, sampling })
     }
 }
 
 impl Work for Tracing {
     fn check(&self, items: &[Item]) -> Result<()> {
-        for item in items {
-            let request = request(&self.like, std::slice::from_ref(item));
-            let prompt = item.asked.prompt.as_deref().unwrap_or_default();
-            let of_item = || format!("item {}, `{prompt}`", item.number);
-            request.check(&self.opened.model).with_context(of_item)?;
-        }
-        Ok(())
+        self.sampling.check(items)
     }
 
     fn run(&mut self, items: &[Item], place: &Place<'_>) -> Result<Given> {
-        let mut given = Given { tables: Tables::new(), rows: Vec::new() };
+        let mut given = Given::default();
         // What goes by the words of a prompt is of one prompt: such items run one by one.
         let one_by_one =
             edits::name_words(&self.args.sample.edits) || self.args.goes_by_words_of_prompt();
         let at_once = if one_by_one { 1 } else { items.len() };
         for some in items.chunks(at_once.max(1)) {
-            let request = request(&self.like, some);
+            let request = self.sampling.request(some);
             let numbers: Vec<u32> = some.iter().map(|item| item.number).collect();
             let recording = Recording { run: &place.run, samples: &numbers };
             let (tables, rows) =
-                trace::record(&self.args, &self.opened.model, &request, &recording)?;
+                trace::record(&self.args, self.sampling.model(), &request, &recording)?;
             given.tables.append(tables)?;
             given.rows.extend(rows);
         }
@@ -82,10 +64,6 @@ impl Work for Tracing {
     }
 
     fn manifest(&self) -> Manifest {
-        let model = &self.opened.model;
-        let mut manifest = run_model::manifest(KIND.name, &self.args.model, model, &self.like);
-        manifest.schemas = crate::table::versions();
-        manifest.model = Some(self.opened.record.clone());
-        manifest
+        self.sampling.manifest()
     }
 }

@@ -18,6 +18,7 @@ use crate::world::{self, Category, Generator, Mix, Split};
 pub(super) const KIND: Kind = Kind {
     name: "world",
     asks: Asks::Scenes,
+    one_by_one: false,
     check: |plan, condition| Scenes::new(plan, condition).map(drop),
     open: |plan, condition, _| Ok(Box::new(Scenes::new(plan, condition)?)),
 };
