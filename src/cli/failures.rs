@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
+use super::image_file::read_image;
 use super::model_args::ModelArgs;
 use super::output::{OutputArgs, bar, line, note, quoted, seed_value};
 use super::run_model::{facts, finish, manifest};
@@ -208,8 +209,10 @@ pub fn run(args: Args) -> Result<u8> {
 
     let mut summary = frame(summarise(&judged)?)?;
     write_parquet::<ImageRow>(&mut frame(images)?, &folder.path("tables/images.parquet")?)?;
-    write_parquet::<OutcomeRow>(&mut frame(outcomes)?, &folder.path("tables/outcome.parquet")?)?;
-    write_parquet::<JudgementRow>(&mut frame(rows)?, &folder.path("tables/judgement.parquet")?)?;
+    let path = folder.path("tables/outcome.parquet")?;
+    write_parquet::<OutcomeRow>(&mut frame(outcomes.iter().cloned())?, &path)?;
+    let path = folder.path("tables/judgement.parquet")?;
+    write_parquet::<JudgementRow>(&mut frame(rows.iter().cloned())?, &path)?;
     let path = folder.path("tables/judgement_summary.parquet")?;
     write_parquet::<JudgementSummaryRow>(&mut summary, &path)?;
     let foretold = match watching {
@@ -217,7 +220,17 @@ pub fn run(args: Args) -> Result<u8> {
             let rerun = Rerun { command: command(&args, &categories), spec };
             Some(watching.finish(&folder, &args, (facts(&model, &all, &manifest), rerun))?)
         }
-        None => None,
+        None => {
+            let found = suite_args::Found { outcomes, atoms: rows, ..Default::default() };
+            let rerun = Rerun { command: command(&args, &categories), spec };
+            let facts = facts(&model, &all, &manifest);
+            let image = |row: &OutcomeRow| {
+                let file = folder.path(row.image.as_deref()?).ok()?;
+                read_image(&file).ok().map(|read| read.image)
+            };
+            suite_args::write_report(&folder, &found, (facts, rerun), &image)?;
+            None
+        }
     };
     let at = finish(folder, manifest, &args.model, &model)?;
     match foretold {
@@ -262,9 +275,12 @@ fn command(args: &Args, categories: &[Category]) -> String {
         words += &format!(" --category {}", category.name());
     }
     words += &format!(
-        " --count {} --seed {} --steps {} --guidance {} --diagnose --precision {}",
-        args.count, args.seed, args.steps, args.guidance, args.diagnosis.precision
+        " --count {} --seed {} --steps {} --guidance {}",
+        args.count, args.seed, args.steps, args.guidance
     );
+    if args.diagnosis.diagnose {
+        words += &format!(" --diagnose --precision {}", args.diagnosis.precision);
+    }
     for edit in &args.edits {
         words += &format!(" --edit {}", quoted(edit));
     }

@@ -13,6 +13,7 @@ mod images;
 mod latent;
 mod manners;
 mod patch;
+mod rebuilt;
 mod report;
 mod sessions;
 mod suites;

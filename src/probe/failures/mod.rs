@@ -4,6 +4,7 @@
 mod gallery;
 mod human;
 mod report;
+pub mod stored;
 
 pub use gallery::boxed;
 pub use human::{HumanError, read_overrides};

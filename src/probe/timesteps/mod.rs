@@ -17,6 +17,7 @@ pub mod figures;
 pub mod levels;
 pub mod over_time;
 pub mod report;
+pub mod stored;
 pub mod summary;
 pub mod switch;
 pub mod trajectory;
