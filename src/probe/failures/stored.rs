@@ -8,7 +8,7 @@ use super::report::{FailuresInput, report};
 use crate::probe::stored::{StoredError, StoredReader, facts};
 use crate::report::{Report, Rerun};
 use crate::run::StoredRun;
-use crate::suite::summarise;
+use crate::suite::gap::summarise;
 use crate::table::OutcomeRow;
 
 /// The report. Images of a review are those of the reviewed run, if it is still where it was.
