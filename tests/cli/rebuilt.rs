@@ -102,7 +102,8 @@ fn a_verdict_that_was_made_up_is_refused() {
     probe_in(&folder, &["compare", shapes, shapes]).assert().success();
     let run = run_of(&folder, "-compare-");
     let path = run.join(format!("tables/{}.parquet", ComparisonRow::TABLE.name));
-    let mut edited: Vec<ComparisonRow> = rows(&read_parquet(&path).unwrap()).unwrap();
+    let mut edited: Vec<ComparisonRow> =
+        rows(&read_parquet::<ComparisonRow>(&path).unwrap()).unwrap();
     edited[0].verdict = "splendid".to_owned();
     write_parquet::<ComparisonRow>(&mut frame(edited).unwrap(), &path).unwrap();
     fails(&["report", run.to_str().unwrap()], &["splendid", "restore the file"]);
