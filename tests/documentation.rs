@@ -83,14 +83,31 @@ fn links_lead_somewhere() {
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         for (_, rest) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
-            let target = rest.split([')', '#']).next().unwrap();
-            if target.is_empty() || target.contains("://") {
+            let target = rest.split(')').next().unwrap();
+            if target.contains("://") {
                 continue;
             }
-            let there = page.parent().unwrap().join(target);
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let there = match file {
+                "" => page.clone(),
+                file => page.parent().unwrap().join(file),
+            };
             assert!(there.exists(), "{}: {target} is not there", page.display());
+            let known = || anchors(&fs::read_to_string(&there).unwrap());
+            let is_there = anchor.is_empty() || known().iter().any(|a| a == anchor);
+            assert!(is_there, "{}: {target} leads to no heading", page.display());
         }
     }
+}
+
+/// The anchors of a page's headings, as mdbook and GitHub make them.
+fn anchors(page: &str) -> Vec<String> {
+    let heading = |line: &str| {
+        let text = line.strip_prefix('#')?.trim_start_matches('#').trim();
+        let kept = text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        Some(kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect())
+    };
+    page.lines().filter_map(heading).collect()
 }
 
 #[test]

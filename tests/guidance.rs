@@ -5,7 +5,7 @@ use denoscope::probe::guidance::report::Outcome;
 use denoscope::probe::guidance::{
     Made, Measure, OTHER_PROMPTS, RENDERS, Shown, Sweep, contact_sheet, image_row,
 };
-use denoscope::report::Rerun;
+use denoscope::report::{Picture, Rerun};
 use denoscope::table::{GuidanceRow, GuidanceSweepRow, frame};
 use denoscope::world::{compose, parse, render};
 use image::RgbImage;
@@ -263,7 +263,8 @@ fn the_parts_of_the_term_are_reported_at_their_scale() {
 
     let tile = RgbImage::new(8, 8);
     let sheet = contact_sheet(&[1.0, 3.0, 9.0], vec![("a red ball".into(), vec![tile; 3])]);
-    let report = outcome.report(&sheet, Vec::new(), Rerun::default()).unwrap();
+    let sheet = Picture::new("contact-sheet", "", &sheet).unwrap();
+    let report = outcome.report(sheet, Vec::new(), Rerun::default()).unwrap();
     let html = report.to_html().unwrap();
     for part in ["contact-sheet", "trade-off", "term-by-timestep", "γ = 8", "no FID"] {
         assert!(html.contains(part), "{part} is missing");

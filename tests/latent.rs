@@ -8,7 +8,7 @@ use denoscope::probe::latent::{
     Change, ChannelRanges, Condition, EVERYTHING, Impulse, LatentRun, OTHER_IMAGE, PSNR, RENDERED,
     look,
 };
-use denoscope::report::Rerun;
+use denoscope::report::{Picture, Rerun};
 use denoscope::table::{LatentSurvivalRow, frame};
 use denoscope::world::{Expectations, compose, parse, render};
 use image::RgbImage;
@@ -157,8 +157,8 @@ fn the_weakest_change_that_breaks_images_is_found() {
         says("quantised to 2 bits, and all that are changed less, are not shown to lose"),
         "{findings:?}"
     );
-    let sheet = ContactSheet::default();
-    let report = outcome.report(&sheet, Vec::new(), Rerun::default()).unwrap();
+    let sheet = Picture::new("contact-sheet", "", &ContactSheet::default()).unwrap();
+    let report = outcome.report(sheet, Vec::new(), Rerun::default()).unwrap();
     let html = report.to_html().unwrap();
     assert!(html.contains("standard deviation of the noise") && html.contains("bits a number"));
 }

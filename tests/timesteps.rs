@@ -407,11 +407,11 @@ fn a_report_says_what_was_found_and_what_was_not() {
         "{sentences:?}"
     );
     assert!(sentences.iter().any(|s| s.contains("another `colour` changes half")), "{sentences:?}");
-    let page = run.report(&[], Vec::new(), Rerun::default()).unwrap().to_html().unwrap();
+    let page = run.report(Vec::new(), Vec::new(), Rerun::default()).unwrap().to_html().unwrap();
     for part in ["abstraction-by-noise", "prompt-switch", "nothing was probed", "null model"] {
         assert!(page.contains(part), "{part}");
     }
-    let empty = TimestepsRun::default().report(&[], Vec::new(), Rerun::default()).unwrap();
+    let empty = TimestepsRun::default().report(Vec::new(), Vec::new(), Rerun::default()).unwrap();
     assert!(empty.to_html().unwrap().contains("No findings"));
 }
 

@@ -12,8 +12,9 @@ use super::output::{Format, OutputArgs, note, quoted};
 use crate::figure::{Figure, WIDE};
 use crate::probe::compare::{
     Aspect, CompareError, Comparison, Gate, ReportInput, Side, Verdict, compare, difference_chart,
-    findings, free_place, junit, report, summary,
+    facts, findings, free_place, junit, report, summary, warnings,
 };
+use crate::probe::stored::keep_facts;
 use crate::report::Rerun;
 use crate::run::{AtomicFile, Manifest, RunFolder};
 use crate::table::{ChangeOfOutcomeRow, ComparisonRow, ScoreComparisonRow, frame, write_parquet};
@@ -205,7 +206,13 @@ fn run_or_refuse(args: &Args) -> Result<u8> {
 fn compare_runs(args: &Args, a: &Side, b: &Side) -> Result<u8> {
     let comparison = compare(a, b, &gate(args))?;
     let rerun = Rerun { command: command(args), spec: spec(args)? };
-    let input = ReportInput { a, b, comparison: &comparison, rerun };
+    let input = ReportInput {
+        comparison: &comparison,
+        sides: [Some(a), Some(b)],
+        facts: facts(a, b, &comparison),
+        warnings: warnings(&comparison),
+        rerun,
+    };
     if let Some(file) = &args.junit {
         AtomicFile::write(file, &junit(&comparison, args.strict)?)?;
     }
@@ -269,7 +276,10 @@ fn write_run(
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
     let mut manifest = Manifest::new("compare");
-    manifest.judge_version = Some(input.b.outcomes.judges());
+    let [_, b] = input.sides;
+    manifest.judge_version = b.map(|run| run.outcomes.judges());
+    keep_facts(&mut manifest, &input.facts);
+    manifest.warnings.clone_from(&input.warnings);
     manifest.schemas = crate::table::versions();
     Ok(folder.finish(manifest)?)
 }

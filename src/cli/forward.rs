@@ -12,12 +12,12 @@ use super::output::{OutputArgs, note, seed_value};
 use super::run_model::quoted;
 use super::steps;
 use super::world::caption_image;
-use crate::figure::{
-    self, Axis, Curve, CurveChart, CurvePoint, Figure, FilmStrip, Tile, encode_png, format_number,
-};
+use crate::figure::{Figure, FilmStrip, WIDE, encode_png};
 use crate::model::checkpoint::ModelFiles;
 use crate::pipeline::{from_images, to_images};
-use crate::report::{Picture, Report, Rerun, Section};
+use crate::probe::forward;
+use crate::probe::stored::keep_facts;
+use crate::report::{Fact, Rerun};
 use crate::run::{Manifest, RunFolder, digest_bytes};
 use crate::sampler::{NoiseSource, Schedule, SchedulerConfig, add_noise};
 use crate::table::{self, ImageRow, Row, ScheduleRow};
@@ -81,11 +81,15 @@ pub fn run(args: Args) -> Result<u8> {
     let rows: Vec<ScheduleRow> = (0..schedule.len()).map(|t| row(&schedule, t)).collect();
 
     write_tables(&folder, &args, &rows, &shown, &noised)?;
-    let figures = Figures::new(&rows, &shown, &image, &noised);
-    figures.write(&folder)?;
-    let report = report(&args, &config, &figures, &spec)?;
-    folder.write("report.html", report.to_html()?.as_bytes())?;
+    let strip = forward::strip(&rows, &image, &shown, &noised);
+    write_figures(&folder, &rows, &strip)?;
+    let facts = facts(&args, &config);
     let mut manifest = Manifest::new("forward");
+    keep_facts(&mut manifest, &facts);
+    let head = (args.source(), facts);
+    let page = forward::report(&rows, forward::picture(&strip)?, head, rerun(spec))?;
+    folder.write("report.html", page.to_html()?.as_bytes())?;
+    folder.write("report.md", page.to_markdown()?.as_bytes())?;
     manifest.schemas = [ScheduleRow::TABLE, ImageRow::TABLE]
         .map(|table| (table.name.to_owned(), table.version))
         .into();
@@ -162,89 +166,32 @@ fn write_tables(
     Ok(table::write_parquet::<ImageRow>(&mut table::frame(images)?, &path)?)
 }
 
-struct Figures {
-    signal: CurveChart,
-    ratio: CurveChart,
-    strip: FilmStrip,
+fn write_figures(folder: &RunFolder, rows: &[ScheduleRow], strip: &FilmStrip) -> Result<()> {
+    let curves = forward::curves(rows);
+    let curves = curves.iter().map(|(name, _, figure)| (*name, figure as &dyn Figure));
+    for (name, figure) in curves.chain([(forward::STRIP, strip as &dyn Figure)]) {
+        folder.write(&format!("figures/{name}.svg"), figure.svg(WIDE)?.as_str().as_bytes())?;
+        folder.write(&format!("figures/{name}.png"), &figure.png(WIDE)?)?;
+    }
+    Ok(())
 }
 
-impl Figures {
-    fn new(rows: &[ScheduleRow], shown: &[usize], image: &RgbImage, noised: &[RgbImage]) -> Self {
-        let curve = |name: &str, of: fn(&ScheduleRow) -> f64| Curve {
-            name: name.into(),
-            points: rows
-                .iter()
-                .map(|row| CurvePoint { x: row.timestep.into(), y: of(row), interval: None })
-                .collect(),
-            control: false,
-        };
-        let chart = |y: Axis, curves| CurveChart {
-            title: String::new(),
-            x: Axis::new("timestep"),
-            y,
-            curves,
-            reference: None,
-        };
-        let signal = chart(
-            Axis::new("share of the variance").range(0.0, 1.0),
-            vec![
-                curve("signal, ᾱ", |row| row.alpha_bar),
-                curve("noise, 1 − ᾱ", |row| 1.0 - row.alpha_bar),
-            ],
-        );
-        let ratio = chart(
-            Axis::new("ln(ᾱ / (1 − ᾱ))"),
-            vec![curve("log signal-to-noise ratio", |row| row.log_snr)],
-        );
-        let frame = |(&t, image): (&usize, &RgbImage)| {
-            let alpha_bar = format_number(rows[t].alpha_bar, 2);
-            Tile::new(format!("t = {t}"), image.clone()).note(format!("ᾱ = {alpha_bar}"))
-        };
-        let mut frames = vec![Tile::new("x0", image.clone()).note("the image")];
-        frames.extend(shown.iter().zip(noised).map(frame));
-        Self { signal, ratio, strip: FilmStrip { title: String::new(), frames } }
-    }
-
-    fn all(&self) -> [(&'static str, &dyn Figure); 3] {
-        [("signal", &self.signal), ("signal-to-noise", &self.ratio), ("noised", &self.strip)]
-    }
-
-    fn write(&self, folder: &RunFolder) -> Result<()> {
-        for (name, figure) in self.all() {
-            let svg = figure.svg(figure::WIDE)?;
-            folder.write(&format!("figures/{name}.svg"), svg.as_str().as_bytes())?;
-            folder.write(&format!("figures/{name}.png"), &figure.png(figure::WIDE)?)?;
-        }
-        Ok(())
-    }
-}
-
-fn report(args: &Args, config: &SchedulerConfig, figures: &Figures, spec: &str) -> Result<Report> {
-    const CAPTIONS: [&str; 3] = [
-        "How the variance divides between signal and noise at each timestep.",
-        "The same as the logarithm of the ratio of the two; at 0 they are equal.",
-        "The image at the timesteps shown, in pixels, with one and the same noise.",
+/// What stands in the head of the report.
+fn facts(args: &Args, config: &SchedulerConfig) -> Vec<Fact> {
+    let all = [
+        ("Model", args.model.clone()),
+        ("Timesteps", config.num_train_timesteps.to_string()),
+        ("β", config.betas()),
+        ("Seed", args.seed.to_string()),
     ];
-    let mut report = Report::new("What does the forward process leave of an image?");
-    report.maker = format!("probe forward, denoscope {}", env!("CARGO_PKG_VERSION"));
-    report.subtitle = args.source();
-    report
-        .fact("Model", &args.model)
-        .fact("Timesteps", config.num_train_timesteps.to_string())
-        .fact("β", config.betas())
-        .fact("Seed", args.seed.to_string());
-    let mut section = Section::new("Schedule and images").prose(
-        "The forward process mixes an image `x0` with unit noise `ε` in closed form, \
-         x_t = √ᾱ x0 + √(1 − ᾱ) ε, where ᾱ is the product of 1 − β over the timesteps so far.",
-    );
-    for ((name, figure), caption) in figures.all().into_iter().zip(CAPTIONS) {
-        section = section.picture(Picture::new(name, caption, figure)?);
-    }
-    report.section(section);
+    all.map(|(label, value)| Fact { label: label.to_owned(), value }).to_vec()
+}
+
+/// The command as it was given, and its spec.
+fn rerun(spec: String) -> Rerun {
     let words = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
     let command = std::iter::once("probe".to_owned()).chain(words).collect::<Vec<_>>().join(" ");
-    report.rerun = Some(Rerun { command, spec: spec.to_owned() });
-    Ok(report)
+    Rerun { command, spec }
 }
 
 impl Args {

@@ -6,6 +6,7 @@ pub mod clip;
 pub mod compare;
 pub mod diagnosis;
 pub mod failures;
+pub mod forward;
 pub mod guidance;
 pub mod history;
 pub mod judgement;

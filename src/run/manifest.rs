@@ -57,6 +57,13 @@ pub struct Manifest {
     pub world_version: Option<String>,
     /// Version of the judge, when one took part.
     pub judge_version: Option<String>,
+    /// What the report says in its head, label and value, where it is not what the rest of the
+    /// manifest tells: needed to make the report again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<(String, String)>,
+    /// What the report warns of and no table holds, such as measures that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// SHA-256 of `spec.toml`.
     pub spec_sha256: String,
     /// Version of each table's schema.
@@ -196,6 +203,8 @@ impl Manifest {
             prompt_set_sha256: super::digest_prompts::<&str>(&[]),
             world_version: None,
             judge_version: None,
+            facts: Vec::new(),
+            warnings: Vec::new(),
             spec_sha256: String::new(),
             schemas: BTreeMap::new(),
             files: Vec::new(),

@@ -13,6 +13,9 @@ import { moveEverything } from "./explorer.mjs";
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const HEAVIEST = 3_000_000;          // bytes of a page, unless it is of several runs
 const HEAVIEST_OF_SEVERAL = 6_000_000;
+// The browser itself must ask for nothing either. Its profile is a fresh one each time.
+const ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const LOOKS = [
   { name: "light", colorScheme: "light", viewport: { width: 1280, height: 900 } },
   { name: "dark", colorScheme: "dark", viewport: { width: 1280, height: 900 } },
@@ -122,7 +125,7 @@ async function main() {
   mkdirSync(options.screenshots, { recursive: true });
   const pages = readdirSync(options.pages).filter((name) => name.endsWith(".html")).sort();
   if (!pages.length) throw new Error(`no pages in ${options.pages}`);
-  const browser = await chromium.launch({ executablePath: options.chromium, args: ["--no-sandbox"] });
+  const browser = await chromium.launch({ executablePath: options.chromium, args: ARGUMENTS });
   let wrong = 0, explored = 0;
   for (const name of pages) {
     const file = resolve(options.pages, name), problems = [], told = [];

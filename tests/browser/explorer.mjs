@@ -1,6 +1,7 @@
 // Moves every control of a page's first explorer and looks whether the picture changes.
 
 const REACTION = 200;                // milliseconds that a reader does not notice
+const PATIENCE = 40;                 // looks, 50 ms apart, until a change is missed
 const TRIES = 5;                     // of which the median counts
 
 // A digest of all that the explorer draws and says.
@@ -29,9 +30,13 @@ export async function moveEverything(page, problems, screenshot) {
   const changes = async (what, act) => {
     const before = await seen(explorer);
     await act();
-    await page.waitForTimeout(50);
     controls++;
-    if ((await seen(explorer)) === before) problems.push(`explorer: ${what} changes nothing`);
+    // A busy machine draws late; how late is measured below.
+    for (let i = 0; i < PATIENCE; i++) {
+      if ((await seen(explorer)) !== before) return;
+      await page.waitForTimeout(50);
+    }
+    problems.push(`explorer: ${what} changes nothing`);
   };
   const choose = async (role) => {
     const select = part(role);

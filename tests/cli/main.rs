@@ -14,6 +14,7 @@ mod images;
 mod latent;
 mod manners;
 mod patch;
+mod rebuilt;
 mod report;
 mod resumed;
 mod sessions;

@@ -141,7 +141,10 @@ pub fn finish(command: &mut Command, complaint: &str) -> Result<()> {
 }
 
 /// The value of an option (`--name VALUE` or `--name=VALUE`), and the other arguments.
-fn take_option(name: &str, arguments: &[OsString]) -> Result<(Option<OsString>, Vec<OsString>)> {
+pub fn take_option(
+    name: &str,
+    arguments: &[OsString],
+) -> Result<(Option<OsString>, Vec<OsString>)> {
     let (mut value, mut rest) = (None, Vec::new());
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {

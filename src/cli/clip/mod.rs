@@ -18,7 +18,8 @@ use crate::model::clip_folder::ClipModel;
 use crate::pipeline::Request;
 use crate::probe::clip::captions::Captions;
 use crate::probe::clip::path::{self, Route};
-use crate::probe::clip::report::Found;
+use crate::probe::clip::report::{Found, picture_label};
+use crate::probe::stored::keep_facts;
 use crate::report::{Fact, Rerun};
 use crate::run::{RunFolder, digest_bytes};
 use crate::table::{
@@ -131,6 +132,7 @@ pub fn run(args: Args) -> Result<u8> {
     let mut facts = facts(&model, &request, &manifest);
     let name = if clip.is_some() { "clip/" } else { "text_encoder/" };
     facts.push(Fact { label: "text encoder".to_owned(), value: name.to_owned() });
+    keep_facts(&mut manifest, &facts);
     let page = found.report(facts, Rerun { command: command(&args), spec })?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
@@ -216,9 +218,8 @@ fn keep(folder: &RunFolder, found: &mut Found, drawn: Drawn) -> Result<()> {
             sha256: digest_bytes(&png),
         });
         let first = found.paths.first().unwrap_or(&row);
-        if (&row.from, &row.to, row.seed) == (&first.from, &first.to, first.seed) {
-            let what = row.control.as_deref().unwrap_or(&row.made);
-            found.pictures.push((format!("{what} {:.2}", row.way), image));
+        if row.is_beside(first) {
+            found.pictures.push((picture_label(&row), image));
         }
         found.paths.push(row);
     }

@@ -13,6 +13,7 @@ use crate::cli::image_file::read_image;
 use crate::cli::output::bar;
 use crate::judge::imported::read::{Evidences, key_of, read};
 use crate::judge::imported::{PublishedRule, VERSION};
+use crate::probe::stored::keep_facts;
 use crate::report::Fact;
 use crate::run::{Manifest, RunFolder, digest_file};
 use crate::suite::imported::{check, rule, scores};
@@ -70,8 +71,9 @@ pub fn run(args: &Args) -> Result<u8> {
         read_image(at).ok().map(|read| read.image)
     };
     let facts = vec![Fact { label: "judge".to_owned(), value: format!("{} {}", judge.0, judge.1) }];
-    suite_args::write_report(&folder, &found, (facts, suite_args::rerun(&spec)), &image)?;
     let mut manifest = Manifest::new("failures");
+    keep_facts(&mut manifest, &facts);
+    suite_args::write_report(&folder, &found, (facts, suite_args::rerun(&spec)), &image)?;
     suite_args::describe(&mut manifest, &judge);
     manifest.training = args.training();
     manifest.set_prompts(opened.jobs().iter().map(|job| job.item.prompt.clone()).collect());

@@ -8,6 +8,7 @@ use super::suite_args::{self, Found};
 use crate::cli::image_file::read_image;
 use crate::cli::output::{OutputArgs, note, quoted};
 use crate::probe::failures::read_overrides;
+use crate::probe::stored::keep_facts;
 use crate::report::{Fact, Rerun};
 use crate::run::{Manifest, RunFolder, StoredRun};
 use crate::table::{HumanRow, OutcomeRow, Row, frame, read_parquet, rows};
@@ -73,8 +74,10 @@ pub fn run(args: &Args) -> Result<u8> {
         let file = stored.file(row.image.as_deref()?).ok()?;
         read_image(&file).ok().map(|read| read.image)
     };
-    suite_args::write_report(&folder, &found, (facts(&stored), rerun), &image)?;
     let mut manifest = Manifest::new("review");
+    let facts = facts(&stored);
+    keep_facts(&mut manifest, &facts);
+    suite_args::write_report(&folder, &found, (facts, rerun), &image)?;
     manifest.schemas = crate::table::versions();
     manifest.judge_version.clone_from(&stored.manifest().judge_version);
     let at = folder.finish(manifest)?;

@@ -20,6 +20,7 @@ use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Request, generate};
 use crate::probe::judgement::{JudgedImage, judgement_rows, seen_rows};
 use crate::probe::outcome::{SuiteIdentity, SuiteImage, outcome_row, world_held_out, world_item};
+use crate::probe::stored::keep_facts;
 use crate::report::{Finding, Rerun};
 use crate::run::{RunFolder, digest_bytes};
 use crate::table::{JudgementSummaryRow, OutcomeRow, frame, write_parquet};
@@ -68,6 +69,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let path = folder.path("tables/judgement_summary.parquet")?;
     write_parquet::<JudgementSummaryRow>(&mut summary, &path)?;
     let facts = facts(&model, &all, &manifest);
+    keep_facts(&mut manifest, &facts);
     let rerun = Rerun { command: command(args, &categories), spec };
     let foretold: Option<Vec<Finding>> = match watching {
         Some(watching) => Some(watching.finish(&folder, args, (facts, rerun))?),

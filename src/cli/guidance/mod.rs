@@ -14,8 +14,9 @@ use crate::model::checkpoint::DiffusionModel;
 use crate::model::clip_folder::ClipModel;
 use crate::pipeline::Request;
 use crate::probe::guidance::Sweep;
-use crate::probe::guidance::report::Outcome;
-use crate::report::{Fact, Rerun};
+use crate::probe::guidance::report::{Outcome, SHEET, SHEET_CAPTION};
+use crate::probe::stored::keep_facts;
+use crate::report::{Fact, Picture, Rerun};
 use crate::run::RunFolder;
 use crate::sampler::SamplerKind;
 use crate::table::{
@@ -127,13 +128,16 @@ pub fn run(args: Args) -> Result<u8> {
     let outcome = Outcome::new(&drawn.sweep);
     write_tables(&folder, &drawn, &outcome)?;
     let sheet = drawn.sheet;
-    folder.write("figures/contact-sheet.png", &sheet.png(sheet_width(&sheet))?)?;
+    folder.write(&format!("figures/{SHEET}.png"), &sheet.png(sheet_width(&sheet))?)?;
     for (name, figure) in outcome.figures() {
         folder.write(&format!("figures/{name}.png"), &figure.png(WIDE)?)?;
     }
     let rerun = Rerun { command: command(&args, &plan), spec };
     let facts = swept_facts(facts(&model, &first, &manifest), &plan);
-    let page = outcome.report(&sheet, facts, rerun)?;
+    keep_facts(&mut manifest, &facts);
+    manifest.warnings.clone_from(&outcome.left_out);
+    let sheet = Picture::new(SHEET, SHEET_CAPTION, &sheet)?;
+    let page = outcome.report(sheet, facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
     manifest.model = Some(record);

@@ -18,8 +18,9 @@ use crate::judge;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Request, resized};
 use crate::probe::latent::Change;
-use crate::probe::latent::report::Outcome;
-use crate::report::{Fact, Rerun};
+use crate::probe::latent::report::{Outcome, SHEET, SHEET_CAPTION};
+use crate::probe::stored::keep_facts;
+use crate::report::{Fact, Picture, Rerun};
 use crate::run::{Manifest, RunFolder};
 use crate::table::{LatentBandRow, LatentImpulseRow, LatentSurvivalRow, frame, write_parquet};
 use crate::world::{self, Category, Expectations, Generator, Mix, Split};
@@ -121,13 +122,15 @@ pub fn run(args: Args) -> Result<u8> {
     let (run, sheet) = trips.run(&mut model, folder.name(), &shown.captions)?;
     let outcome = Outcome::new(&run)?;
     write_tables(&folder, &outcome)?;
-    folder.write("figures/contact-sheet.png", &sheet.png(WIDE)?)?;
+    folder.write(&format!("figures/{SHEET}.png"), &sheet.png(WIDE)?)?;
     for (name, figure) in outcome.figures() {
         folder.write(&format!("figures/{name}.png"), &figure.png(WIDE)?)?;
     }
     let rerun = Rerun { command: command(&args), spec };
     let facts = looked_facts(facts(&model, &request, &manifest), &model, &shown);
-    let page = outcome.report(&sheet, facts, rerun)?;
+    keep_facts(&mut manifest, &facts);
+    let sheet = Picture::new(SHEET, SHEET_CAPTION, &sheet)?;
+    let page = outcome.report(sheet, facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
     manifest.model = Some(record);

@@ -12,6 +12,7 @@ use tiny_http::{Header, Method, Request, Response, Server};
 
 use super::{made_again, rerun};
 use crate::cli::output::{line, note};
+use crate::probe::stored::StoredError;
 use crate::report::{Block, Index, IndexedRun, Report, Section, UnfinishedRun};
 use crate::run::{MANIFEST_FILE, StoredRun, list_runs, unfinished_runs};
 
@@ -165,7 +166,13 @@ impl Shelf {
         if let Some((_, html)) = self.made.get(name).filter(|(when, _)| *when == written) {
             return Ok(html.clone());
         }
-        let html = made_again(&StoredRun::open(&root)?)?.report.to_html()?;
+        let run = StoredRun::open(&root)?;
+        let html = match made_again(&run) {
+            Ok(made) => made.report.to_html()?,
+            // What cannot be made again is shown as the run made it.
+            Err(error) if is_of_other_runs(&error) => fs::read_to_string(run.file("report.html")?)?,
+            Err(error) => return Err(error),
+        };
         self.made.insert(name.to_owned(), (written, html.clone()));
         Ok(html)
     }
@@ -208,6 +215,10 @@ fn indexed(run: &StoredRun, name: String) -> IndexedRun {
         command: rerun(run).map(|rerun| rerun.command).unwrap_or_default(),
         problem: None,
     }
+}
+
+fn is_of_other_runs(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(StoredError::OfOtherRuns { .. }))
 }
 
 /// The kind of a file by its ending.

@@ -18,10 +18,11 @@ use crate::figure::{Figure, FilmStrip, Tile, WIDE};
 use crate::judge;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::Request;
-use crate::probe::timesteps::report::TimestepsRun;
+use crate::probe::stored::keep_facts;
+use crate::probe::timesteps::report::{STRIP, STRIP_CAPTION, TimestepsRun};
 use crate::probe::timesteps::switch::{self, PromptPair};
 use crate::probe::timesteps::{Attribute, bands, figures, summary, trajectory};
-use crate::report::{Fact, Rerun};
+use crate::report::{Fact, Picture, Rerun};
 use crate::run::{Manifest, RunFolder};
 use crate::sampler::SchedulerConfig;
 use crate::table::{Row, Tables, X0AnswerRow, frame};
@@ -155,7 +156,7 @@ pub fn run(mut args: Args) -> Result<u8> {
     let first = prompts::request(&args, &model, &jobs[..1])?;
     first.check(&model)?;
     let spec = spec(&args)?;
-    let manifest = described(&args, &model, &first, &jobs);
+    let mut manifest = described(&args, &model, &first, &jobs);
     let text = toml::to_string_pretty(&spec)?;
     let record = args.model.record(&model);
     let (kept, folder) = Kept::open(args.keep, &args.output, ("timesteps", &text), &record)?;
@@ -165,16 +166,10 @@ pub fn run(mut args: Args) -> Result<u8> {
     write(&folder, &found)?;
     let rerun = Rerun { command: command(&spec), spec: text };
     let facts = shown_facts(facts(&model, &first, &manifest), &args);
-    let strips: Vec<(String, String, FilmStrip)> =
-        found.strips.iter().enumerate().map(|(i, strip)| film(i, strip)).collect();
-    let shown: Vec<(String, String, &dyn Figure)> = strips
-        .iter()
-        .map(|(name, caption, strip)| (name.clone(), caption.clone(), strip as &dyn Figure))
-        .collect();
-    for (name, _, figure) in &shown {
-        folder.write(&format!("figures/{name}.png"), &figure.png(WIDE)?)?;
-    }
-    let page = found.run.report(&shown, facts, rerun)?;
+    keep_facts(&mut manifest, &facts);
+    manifest.warnings =
+        found.run.missing.iter().chain(&found.run.probes.missing).cloned().collect();
+    let page = found.run.report(films(&folder, &found.strips)?, facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;
     let at = folder.finish(Manifest { model: Some(record), ..manifest })?;
@@ -380,15 +375,19 @@ fn write(folder: &RunFolder, found: &Found) -> Result<()> {
     Ok(())
 }
 
-/// A film strip of one image, with its name and caption.
-fn film(number: usize, strip: &Strip) -> (String, String, FilmStrip) {
+/// Writes a film strip of each image, for the report.
+fn films(folder: &RunFolder, strips: &[Strip]) -> Result<Vec<Picture>> {
     let tile = |(label, image): &(String, KeptImage)| Tile::new(label, image.0.clone());
-    let figure = FilmStrip {
-        title: format!("“{}”, seed {}", strip.prompt, strip.seed),
-        frames: strip.frames.iter().map(tile).collect(),
+    let film = |(number, strip): (usize, &Strip)| {
+        let figure = FilmStrip {
+            title: format!("“{}”, seed {}", strip.prompt, strip.seed),
+            frames: strip.frames.iter().map(tile).collect(),
+        };
+        let name = format!("{STRIP}{number}");
+        folder.write(&format!("figures/{name}.png"), &figure.png(WIDE)?)?;
+        Ok(Picture::new(name, STRIP_CAPTION, &figure)?)
     };
-    let caption = "The predicted clean image, from noise to picture.".to_owned();
-    (format!("x0-{number}"), caption, figure)
+    strips.iter().enumerate().map(film).collect()
 }
 
 /// What stands in the head of the report.

@@ -13,6 +13,7 @@ pub mod pairs;
 pub mod path;
 pub mod report;
 pub mod similarity;
+pub mod stored;
 pub mod structure;
 
 use std::collections::BTreeMap;

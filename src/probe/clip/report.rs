@@ -33,6 +33,18 @@ pub struct Found {
     pub pictures: Vec<(String, RgbImage)>,
 }
 
+/// What the image of a route is.
+pub fn picture_label(row: &ClipPathRow) -> String {
+    format!("{} {:.2}", row.control.as_deref().unwrap_or(&row.made), row.way)
+}
+
+impl ClipPathRow {
+    /// Whether it is of the same route and noise.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        (&self.from, &self.to, self.seed) == (&other.from, &other.to, other.seed)
+    }
+}
+
 /// A share beside its chance.
 const SHARE: Scale = Scale { low: 0.0, high: 1.0, nothing: None };
 

@@ -14,6 +14,7 @@ mod pairing;
 mod report;
 mod scores;
 mod side;
+pub mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +27,7 @@ pub use comparable::{Aspect, Difference, differences, remarks};
 pub use error::CompareError;
 pub use junit::junit;
 pub use outcomes::Outcomes;
-pub use report::{ReportInput, difference_chart, findings, report, summary};
+pub use report::{ReportInput, difference_chart, facts, findings, report, summary, warnings};
 pub use scores::ScoreGroup;
 pub use side::{Side, free_place};
 
@@ -79,6 +80,10 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All there are.
+    pub const ALL: [Self; 4] =
+        [Self::Regressed, Self::Improved, Self::Equivalent, Self::Inconclusive];
+
     /// The name in tables.
     pub const fn name(self) -> &'static str {
         match self {

@@ -20,12 +20,14 @@ const PERCENT: f64 = 100.0;
 /// What a report is made of.
 #[derive(Clone, Debug)]
 pub struct ReportInput<'a> {
-    /// Run A.
-    pub a: &'a Side,
-    /// Run B.
-    pub b: &'a Side,
     /// What came of it.
     pub comparison: &'a Comparison,
+    /// Runs A and B, whose images are shown; none where they are gone.
+    pub sides: [Option<&'a Side>; 2],
+    /// What stands in the head: see [`facts`].
+    pub facts: Vec<Fact>,
+    /// What limits the comparison: see [`warnings`].
+    pub warnings: Vec<String>,
     /// How to compare again.
     pub rerun: Rerun,
 }
@@ -139,8 +141,8 @@ pub fn report(input: &ReportInput<'_>) -> Result<Report, FigureError> {
     let comparison = input.comparison;
     let mut report = head(input);
     let mut verdicts = Section::new("Verdicts");
-    for warning in warnings(comparison) {
-        verdicts = verdicts.with(Block::Warning(warning));
+    for warning in &input.warnings {
+        verdicts = verdicts.with(Block::Warning(warning.clone()));
     }
     verdicts = verdicts.with(Block::Findings(findings(comparison)));
     let chart = difference_chart(comparison);
@@ -160,8 +162,8 @@ pub fn report(input: &ReportInput<'_>) -> Result<Report, FigureError> {
 pub fn summary(input: &ReportInput<'_>) -> Report {
     let mut report = head(input);
     let mut verdicts = Section::new("Verdicts");
-    for warning in warnings(input.comparison) {
-        verdicts = verdicts.with(Block::Warning(warning));
+    for warning in &input.warnings {
+        verdicts = verdicts.with(Block::Warning(warning.clone()));
     }
     report.section(with_tables(verdicts, input.comparison));
     let broken = listed(input.comparison, "broken");
@@ -195,24 +197,31 @@ fn head(input: &ReportInput<'_>) -> Report {
     });
     report.maker = format!("probe compare, denoscope {}", env!("CARGO_PKG_VERSION"));
     report.subtitle = verdicts.join(", ");
-    report.fact("A, before", &input.a.name);
-    report.fact("B, after", &input.b.name);
-    report.fact("suite", input.a.outcomes.suites());
-    report.fact("judge", input.a.outcomes.judges());
-    if let Some(sampling) = &input.b.manifest().sampling {
-        report.fact("sampler", format!("{}, {} steps", sampling.sampler, sampling.steps));
-        let guidance = sampling.guidance;
-        report.fact("guidance", format!("s = {} (γ = {})", guidance.scale, guidance.gamma));
-    }
-    let differs = |(what, a, b): &(&str, String, String)| Fact {
-        label: format!("differs: {what}"),
-        value: format!("{a} → {b}"),
-    };
-    report.facts.extend(input.comparison.remarks.iter().map(differs));
+    report.facts.clone_from(&input.facts);
     report
 }
 
-fn warnings(comparison: &Comparison) -> Vec<String> {
+/// Which runs were compared, what they share, and what else differs.
+pub fn facts(a: &Side, b: &Side, comparison: &Comparison) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let mut add = |label: String, value: String| facts.push(Fact { label, value });
+    add("A, before".to_owned(), a.name.clone());
+    add("B, after".to_owned(), b.name.clone());
+    add("suite".to_owned(), a.outcomes.suites());
+    add("judge".to_owned(), a.outcomes.judges());
+    if let Some(sampling) = &b.manifest().sampling {
+        add("sampler".to_owned(), format!("{}, {} steps", sampling.sampler, sampling.steps));
+        let guidance = sampling.guidance;
+        add("guidance".to_owned(), format!("s = {} (γ = {})", guidance.scale, guidance.gamma));
+    }
+    for (what, a, b) in &comparison.remarks {
+        add(format!("differs: {what}"), format!("{a} → {b}"));
+    }
+    facts
+}
+
+/// Differences that were allowed, and images that could not be compared.
+pub fn warnings(comparison: &Comparison) -> Vec<String> {
     let mut warnings: Vec<String> = comparison
         .allowed
         .iter()
@@ -340,7 +349,8 @@ fn beside(input: &ReportInput<'_>, row: &ChangeOfOutcomeRow) -> Option<[Labelled
     let right = format!("seed {}: right", row.seed);
     let wrong = format!("seed {}: {}", row.seed, row.reason);
     let (of_a, of_b) = if row.change == "broken" { (right, wrong) } else { (wrong, right) };
-    Some([image("A", &of_a, input.a.image(a)?), image("B", &of_b, input.b.image(b)?)])
+    let [of_run_a, of_run_b] = input.sides;
+    Some([image("A", &of_a, of_run_a?.image(a)?), image("B", &of_b, of_run_b?.image(b)?)])
 }
 
 const FIGURE_CAPTION: &str = "Difference of the share of images that have everything right (or of \

@@ -6,6 +6,7 @@
 
 pub mod features;
 mod report;
+pub mod stored;
 
 pub use report::{NamedFigure, Pages};
 
@@ -72,6 +73,19 @@ pub struct Diagnosed {
     pub left_out: Vec<(String, String)>,
 }
 
+/// Why a category was not measured although it has images of both outcomes.
+const TOO_FEW_PROMPTS: &str = "too few prompts of either outcome for folds; raise --count";
+
+/// Why a category cannot be measured, if it has too few images of one outcome.
+fn too_few_images(failures: usize, images: usize) -> Option<String> {
+    (failures < FEWEST || images - failures < FEWEST).then(|| {
+        format!(
+            "{failures} of {images} images fail: at least {FEWEST} of either kind are needed; raise \
+             --count"
+        )
+    })
+}
+
 impl Diagnosis<'_> {
     /// Measures every category that has enough images of both outcomes.
     ///
@@ -85,13 +99,7 @@ impl Diagnosis<'_> {
         let mut found = Diagnosed::default();
         for (category, images) in by_category {
             let failures = images.iter().filter(|image| image.failed).count();
-            let good = images.len() - failures;
-            if failures < FEWEST || good < FEWEST {
-                let why = format!(
-                    "{failures} of {} images fail: at least {FEWEST} of either kind are needed; \
-                     raise --count",
-                    images.len()
-                );
+            if let Some(why) = too_few_images(failures, images.len()) {
                 found.left_out.push((category.to_owned(), why));
                 continue;
             }
@@ -110,8 +118,7 @@ impl Diagnosis<'_> {
                 }
             }
             if !found.rows.iter().any(|row| row.category == category) {
-                let why = "too few prompts of either outcome for folds; raise --count".to_owned();
-                found.left_out.push((category.to_owned(), why));
+                found.left_out.push((category.to_owned(), TOO_FEW_PROMPTS.to_owned()));
             }
         }
         Ok(found)

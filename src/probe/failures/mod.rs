@@ -5,6 +5,7 @@ mod gallery;
 mod human;
 mod report;
 mod scored;
+pub mod stored;
 
 pub use gallery::boxed;
 pub use human::{HumanError, read_overrides};

@@ -7,6 +7,7 @@
 mod figures;
 mod measure;
 pub mod report;
+pub mod stored;
 
 use image::RgbImage;
 use ndarray::{Array2, ArrayView3};

@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 
 use super::figures::{ScaledPart, alignment, figures, of_measure};
 use super::{Measure, OTHER_PROMPTS, RENDERS, Sweep};
-use crate::figure::{ContactSheet, Figure, FigureError};
+use crate::figure::{Figure, FigureError};
 use crate::measure;
 use crate::measure::interval::DEFAULT_CONFIDENCE;
 use crate::report::{Block, Cell, Estimate, Fact, Finding, Picture, Report, Rerun, Section, Table};
 use crate::table::{GuidanceChangeRow, GuidanceRow, GuidanceSweepRow};
+
+/// File name of the sheet of images, without ending.
+pub const SHEET: &str = "contact-sheet";
+/// What it shows.
+pub const SHEET_CAPTION: &str = "Columns: guidance scales; rows: prompts and seeds.";
 
 /// The numbers of a sweep, made into tables.
 #[derive(Clone, Debug)]
@@ -19,8 +24,8 @@ pub struct Outcome {
     pub changes: Vec<GuidanceChangeRow>,
     /// Measures that were left out, and why.
     pub left_out: Vec<String>,
-    prompts: usize,
-    parts: Vec<ScaledPart>,
+    pub(super) prompts: usize,
+    pub(super) parts: Vec<ScaledPart>,
 }
 
 /// Which way something goes, as far as its interval shows.
@@ -236,7 +241,7 @@ impl Outcome {
     /// Figures whose data disagree.
     pub fn report(
         &self,
-        sheet: &ContactSheet,
+        sheet: Picture,
         facts: Vec<Fact>,
         rerun: Rerun,
     ) -> Result<Report, FigureError> {
@@ -249,8 +254,6 @@ impl Outcome {
             findings.blocks.push(Block::Warning(format!("Left out: {reason}")));
         }
         report.sections.push(findings);
-        let caption = "Columns: guidance scales; rows: prompts and seeds.";
-        let sheet = Picture::new("contact-sheet", caption, sheet)?;
         report.sections.push(Section::new("Contact sheet").picture(sheet));
         let mut curves = Section::new("Measures against the scale");
         let mut term = Section::new("The guidance term").prose(TERM_PROSE);

@@ -10,6 +10,7 @@ mod figures;
 mod impulse;
 pub mod report;
 mod seen;
+pub mod stored;
 
 pub use change::{Change, ChannelRanges};
 pub use impulse::Impulse;

@@ -2,7 +2,7 @@
 
 use super::figures::{KINDS, Kind, asked, band_label, figures, of_kind, row};
 use super::{EVERYTHING, LatentRun, OTHER_IMAGE, PSNR, RENDERED, UNTRAINED};
-use crate::figure::{ContactSheet, Figure, FigureError};
+use crate::figure::{Figure, FigureError};
 use crate::measure::Undefined;
 use crate::report::{
     Block, Cell, Estimate, Fact, Finding, Picture, Report, Rerun, Scale, Section, Table,
@@ -10,6 +10,10 @@ use crate::report::{
 use crate::table::{LatentBandRow, LatentImpulseRow, LatentSurvivalRow};
 
 const NONE: (&str, f64) = ("none", 0.0);
+/// File name of the sheet of images, without ending.
+pub const SHEET: &str = "contact-sheet";
+/// What it shows.
+pub const SHEET_CAPTION: &str = "Rows: images; columns: what was done to their latents.";
 const SHARE: Scale = Scale { low: 0.0, high: 1.0, nothing: None };
 
 /// The numbers of a run, made into tables.
@@ -245,7 +249,7 @@ impl Outcome {
     /// Figures whose data disagree.
     pub fn report(
         &self,
-        sheet: &ContactSheet,
+        sheet: Picture,
         facts: Vec<Fact>,
         rerun: Rerun,
     ) -> Result<Report, FigureError> {
@@ -254,8 +258,6 @@ impl Outcome {
         report.facts = facts;
         let findings = Section::new("Findings").with(Block::Findings(self.findings()));
         report.sections.push(findings.prose(FINDINGS_PROSE));
-        let caption = "Rows: images; columns: what was done to their latents.";
-        let sheet = Picture::new("contact-sheet", caption, sheet)?;
         report.sections.push(Section::new("To look at").picture(sheet));
         let mut kept = Section::new("The round trip");
         let mut changed = Section::new("Changed latents");

@@ -39,6 +39,24 @@ pub enum StoredError {
         /// Whose image.
         name: String,
     },
+    /// A report that the run's own tables are not enough for.
+    #[error(
+        "this report is made of the runs that it names, not of its own tables; make it again with \
+         `{command}`"
+    )]
+    OfOtherRuns {
+        /// What makes such a run again.
+        command: String,
+    },
+    /// A verdict that no comparison gives.
+    #[error(
+        "the table comparison has the verdict {name:?}, which is none; restore the file, or compare \
+         again"
+    )]
+    Verdict {
+        /// What stands there.
+        name: String,
+    },
     /// Maps that do not belong together.
     #[error(
         "the maps of {site} in the table attention_maps do not belong together; restore the file, \

@@ -6,9 +6,15 @@ use crate::run::{ImageRecord, Manifest, SamplingRecord};
 /// Parameters in a million.
 const MILLION: f64 = 1e6;
 
-/// Model, sampler, guidance, seeds, size and device of a run, as far as it has them.
+/// What the run kept for the head of its report; else model, sampler, guidance, seeds, size and
+/// device, as far as it has them.
 pub fn facts(manifest: &Manifest) -> Vec<Fact> {
-    let mut facts = Vec::new();
+    let kept =
+        |(label, value): &(String, String)| Fact { label: label.clone(), value: value.clone() };
+    let mut facts: Vec<Fact> = manifest.facts.iter().map(kept).collect();
+    if !facts.is_empty() {
+        return facts;
+    }
     let mut add = |label: &str, value: String| facts.push(Fact { label: label.to_owned(), value });
     if let Some(model) = &manifest.model {
         let parameters =
@@ -27,6 +33,12 @@ pub fn facts(manifest: &Manifest) -> Vec<Fact> {
         add("computed on", format!("{}, {}", runtime.device, runtime.dtype));
     }
     facts
+}
+
+/// Keeps the head of a report for when it is made again.
+pub fn keep_facts(manifest: &mut Manifest, facts: &[Fact]) {
+    let kept = |fact: &Fact| (fact.label.clone(), fact.value.clone());
+    manifest.facts = facts.iter().map(kept).collect();
 }
 
 fn seeds(seeds: &[u64]) -> String {

@@ -14,22 +14,24 @@ use std::fs;
 
 use image::RgbImage;
 
-use crate::report::{Report, Rerun};
+use crate::report::{Picture, Report, Rerun};
 use crate::run::{FileProblem, Manifest, RunError, SPEC_FILE, StoredRun};
 use crate::table::{Row, TableError, read_parquet, rows};
 
-use super::{attention, patch};
+use super::{
+    attention, clip, compare, diagnosis, failures, forward, guidance, latent, patch, timesteps,
+};
 
 pub use combine::{RunReport, combine};
 pub use error::StoredError;
-pub use facts::facts;
+pub use facts::{facts, keep_facts};
 
 /// How the report of one kind of run is made again.
 struct Known {
     /// Which probe ran.
     probe: &'static str,
-    /// The table that tells this kind of its runs from others.
-    table: &'static str,
+    /// The table that tells this kind of its runs from others; none where it has but one kind.
+    table: Option<&'static str>,
     /// Makes the report.
     report: fn(&StoredReader<'_>, Rerun) -> Result<Report, StoredError>,
 }
@@ -37,15 +39,44 @@ struct Known {
 /// The kinds of runs whose reports can be made again; of a probe's kinds the first that fits. To
 /// add one: a function that reads the tables, and a line here.
 const KNOWN: &[Known] = &[
-    Known { probe: "attention", table: "attention", report: attention::stored::rebuild },
-    Known {
-        probe: "attention",
-        table: "attention_scores",
-        report: attention::scenes::stored::rebuild,
-    },
-    Known { probe: "attention", table: "alignment", report: attention::stored::rebuild_world },
-    Known { probe: "patch", table: "patch", report: patch::stored::rebuild },
+    known("attention", Some("attention"), attention::stored::rebuild),
+    known("attention", Some("attention_scores"), attention::scenes::stored::rebuild),
+    known("attention", Some("alignment"), attention::stored::rebuild_world),
+    known("patch", Some("patch"), patch::stored::rebuild),
+    known("patch", Some("head_ablation"), patch::heads::stored::rebuild),
+    known("failures", Some("diagnosis"), diagnosis::stored::rebuild),
+    known("failures", Some("outcome"), failures::stored::rebuild),
+    known("review", Some("outcome"), failures::stored::rebuild),
+    known("compare", None, compare::stored::rebuild),
+    known("timesteps", None, timesteps::stored::rebuild),
+    known("guidance", None, guidance::stored::rebuild),
+    known("latent", None, latent::stored::rebuild),
+    known("clip", None, clip::stored::rebuild),
+    known("forward", None, forward::rebuild),
+    known("history", None, of_other_runs),
 ];
+
+const fn known(
+    probe: &'static str,
+    table: Option<&'static str>,
+    report: fn(&StoredReader<'_>, Rerun) -> Result<Report, StoredError>,
+) -> Known {
+    Known { probe, table, report }
+}
+
+/// A report that is made of other runs' tables, with tests over all of them.
+fn of_other_runs(_: &StoredReader<'_>, rerun: Rerun) -> Result<Report, StoredError> {
+    Err(StoredError::OfOtherRuns { command: rerun.command })
+}
+
+/// Which of the known kinds a run is.
+fn kind_of(stored: &StoredReader<'_>) -> Option<&'static Known> {
+    let probe = &stored.manifest().probe;
+    let is_it = |known: &&Known| {
+        known.probe == probe && known.table.is_none_or(|table| stored.has_table(table))
+    };
+    KNOWN.iter().find(is_it)
+}
 
 /// Reads tables and images of a run.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +141,25 @@ impl<'a> StoredReader<'a> {
         Ok(read.map_err(|source| StoredError::Image { path, source })?.to_rgb8())
     }
 
+    /// A figure as the run drew it: those of images, whose pixels no table has.
+    ///
+    /// # Errors
+    /// As for [`StoredReader::bytes`].
+    pub fn picture(&self, name: &str, caption: impl Into<String>) -> Result<Picture, StoredError> {
+        Ok(Picture::stored(name, caption, self.bytes(&format!("figures/{name}.png"))?))
+    }
+
+    /// The arguments of the spec that are no options, such as the runs that were compared; none
+    /// where there is no such list.
+    ///
+    /// # Errors
+    /// As for [`StoredReader::bytes`].
+    pub fn spec_list(&self, key: &str) -> Result<Vec<String>, StoredError> {
+        let spec: toml::Table = self.spec()?.parse().unwrap_or_default();
+        let list = spec.get(key).and_then(toml::Value::as_array).into_iter().flatten();
+        Ok(list.filter_map(|value| Some(value.as_str()?.to_owned())).collect())
+    }
+
     /// The spec, as text.
     ///
     /// # Errors
@@ -129,10 +179,7 @@ impl<'a> StoredReader<'a> {
 pub fn report_of(run: &StoredRun, rerun: Rerun) -> Result<Report, StoredError> {
     let stored = StoredReader::new(run);
     let problems = run.verify()?;
-    let known = KNOWN
-        .iter()
-        .find(|known| known.probe == run.manifest().probe && stored.has_table(known.table));
-    let mut report = match known {
+    let mut report = match kind_of(&stored) {
         Some(known) => (known.report)(&stored, rerun)?,
         None => plain::report(run, &stored, rerun)?,
     };

@@ -19,6 +19,7 @@ pub mod levels;
 pub mod masks;
 pub mod over_time;
 pub mod report;
+pub mod stored;
 pub mod summary;
 pub mod switch;
 pub mod trajectory;

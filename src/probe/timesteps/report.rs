@@ -9,7 +9,7 @@ use super::over_time::{CHANGE, COSINE};
 use super::summary::{PROBE, most_telling_site, read_by};
 use super::switch::{FEWEST_PAIRS, SWITCH};
 use super::trajectory::X0;
-use crate::figure::{Figure, FigureError};
+use crate::figure::FigureError;
 use crate::report::{
     Block, Cell, Estimate, Fact, Finding, Picture, Report, Rerun, Scale, Section, Table,
 };
@@ -20,6 +20,11 @@ use crate::table::{
 
 /// Fewest prompts or scenes for which a sentence concludes anything.
 const FEWEST_UNITS: u32 = 5;
+
+/// File name of a strip of predicted images, before its number.
+pub const STRIP: &str = "x0-";
+/// What it shows.
+pub const STRIP_CAPTION: &str = "The predicted clean image, from noise to picture.";
 
 /// Everything that a run found.
 #[derive(Clone, Debug, Default)]
@@ -257,13 +262,13 @@ impl TimestepsRun {
         })
     }
 
-    /// The report. `strips` are figures that show predicted images, with their captions.
+    /// The report. `strips` show predicted images.
     ///
     /// # Errors
     /// Figures whose data disagree.
     pub fn report(
         &self,
-        strips: &[(String, String, &dyn Figure)],
+        strips: Vec<Picture>,
         facts: Vec<Fact>,
         rerun: Rerun,
     ) -> Result<Report, FigureError> {
@@ -276,10 +281,8 @@ impl TimestepsRun {
             let picture = Picture::new(name, caption, figure.as_ref())?;
             sections[place].blocks.push(Block::Picture(Box::new(picture)));
         }
-        for (name, caption, figure) in strips {
-            let picture = Picture::new(name.clone(), caption.clone(), *figure)?;
-            sections[TRAJECTORY].blocks.push(Block::Picture(Box::new(picture)));
-        }
+        let strips = strips.into_iter().map(|strip| Block::Picture(Box::new(strip)));
+        sections[TRAJECTORY].blocks.extend(strips);
         sections[SUMMARY].blocks.push(Block::Findings(self.findings()));
         let missing = self.missing.iter().chain(&self.probes.missing);
         sections[SUMMARY].blocks.extend(missing.cloned().map(Block::Warning));

@@ -28,7 +28,9 @@ const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "c
 const CHROMIUM_VARIABLE: &str = "CHROMIUM";
 
 /// What the checks are made of, below `tests/browser/`.
-const FILES: [&str; 4] = ["package.json", "package-lock.json", "check.mjs", "explorer.mjs"];
+const FILES: [&str; 4] = ["package.json", LOCK, "check.mjs", "explorer.mjs"];
+/// Names the versions of what is installed.
+const LOCK: &str = "package-lock.json";
 
 /// A model of random weights that takes any words.
 const ANY_WORDS: &str = "fixtures/tiny/sd";
@@ -70,30 +72,64 @@ const RUNS: &[(&str, &[&str])] = &[
     ("forward", &["forward"]),
     ("trace", &["trace", "--prompt", "a red ball", "--sites", "step.*", "--steps", "4"]),
     ("failures", &["failures", "--category", "one-object", "--count", "4", "--steps", "4"]),
+    (
+        "diagnosis",
+        &["failures", "--category", "two-objects", "--count", "24", "--steps", "4", "--diagnose"],
+    ),
+    ("heads", &["patch", "--heads", "--from-world", "4", "--steps", "2", "--together", "2"]),
+    ("latent", &["latent", "--count", "6"]),
+    ("guidance", &["guidance", "--guidance", "1,3,8", "--from-world", "3", "--steps", "4"]),
+    (
+        "timesteps",
+        &["timesteps", "--prompts", "2", "--pairs", "1", "--scenes", "60", "--steps", "6"],
+    ),
+    (
+        "clip",
+        &[
+            "clip",
+            "--captions",
+            "20",
+            "--routes",
+            "1",
+            "--images",
+            "1",
+            "--places",
+            "3",
+            "--steps",
+            "4",
+        ],
+    ),
+    ("compare", &["compare", "reports/baselines/shapes-earlier", "reports/baselines/shapes"]),
+    (OF_OTHER_RUNS, &["history", "reports/baselines/shapes-earlier", "reports/baselines/shapes"]),
 ];
+
+/// The run whose report is not made again of its own tables.
+const OF_OTHER_RUNS: &str = "history";
 
 fn run(arguments: &[OsString]) -> Result<ExitCode> {
     no_arguments(TASK.name, arguments)?;
     if let Some(missing) = missing() {
         bail!(missing);
     }
+    Ok(if check(&Workspace::locate()?)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Makes the pages and opens them; whether all are as they should be. Its tools are there.
+pub fn check(workspace: &Workspace) -> Result<bool> {
     let chromium = chromium().context("no Chromium")?;
-    let workspace = Workspace::locate()?;
     let home = workspace.target().join("browser");
     let (pages, screenshots) = (home.join("pages"), home.join("screenshots"));
     for folder in [&home.join("runs"), &pages, &screenshots] {
         emptied(folder)?;
     }
-    install(&workspace, &home)?;
-    let program = probe::build(&workspace)?;
-    let probe = Probe { workspace: &workspace, program };
+    install(workspace, &home)?;
+    let probe = Probe { workspace, program: probe::build(workspace)? };
     make_pages(&probe, &home.join("runs"), &pages)?;
 
     let mut check = Command::new("node");
     check.current_dir(&home).arg("check.mjs").arg("--chromium").arg(&chromium);
     check.arg("--pages").arg(&pages).arg("--screenshots").arg(&screenshots);
-    finish(&mut check, "a report is not as it should be in a browser")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(check.status().context("could not start node")?.success())
 }
 
 /// What is not installed and how to get it; none where all is there.
@@ -123,11 +159,17 @@ fn chromium() -> Option<PathBuf> {
     places.into_iter().find(|place| place.is_file())
 }
 
-/// The checks and what they need, beside the pages.
+/// The checks and what they need, beside the pages; what is installed already is kept.
 fn install(workspace: &Workspace, home: &Path) -> Result<()> {
+    let lock = workspace.root().join("tests/browser").join(LOCK);
+    let is_installed = fs::read(home.join(LOCK)).ok() == fs::read(lock).ok()
+        && home.join("node_modules/playwright-core").is_dir();
     for file in FILES {
         let from = workspace.root().join("tests/browser").join(file);
         fs::copy(&from, home.join(file)).with_context(|| from.display().to_string())?;
+    }
+    if is_installed {
+        return Ok(());
     }
     let mut npm = Command::new("npm");
     npm.current_dir(home).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
@@ -153,6 +195,9 @@ fn make_pages(probe: &Probe<'_>, runs: &Path, pages: &Path) -> Result<()> {
         let own = run.join("report.html");
         if own.exists() {
             fs::copy(&own, &page).with_context(|| own.display().to_string())?;
+        }
+        if *name == OF_OTHER_RUNS {
+            continue;
         }
         let again = pages.join(format!("{name}-again.html"));
         report(probe, &[run], &again)?;

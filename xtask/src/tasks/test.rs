@@ -17,7 +17,7 @@ pub const TASK: Task = Task {
     name: "test",
     arguments: "[STEP…] [--libtorch python|wheels]",
     about: "Run every check, or the named ones: fmt, clippy, docs, torchless, tests, doctests, gate, \
-            deny",
+            browser, deny",
     run,
 };
 
@@ -36,6 +36,7 @@ const STEPS: &[Step] = &[
     Step { name: "tests", run: tests },
     Step { name: "doctests", run: doctests },
     Step { name: "gate", run: gate },
+    Step { name: "browser", run: browser },
     Step { name: "deny", run: deny },
 ];
 
@@ -198,6 +199,14 @@ fn doctests(bench: &Bench) -> Result<Outcome> {
 /// worse?
 fn gate(bench: &Bench) -> Result<Outcome> {
     Ok(outcome(super::gate::compare(&bench.workspace, &[])? == 0))
+}
+
+/// Reports of every probe as readers have them, where there is a browser.
+fn browser(bench: &Bench) -> Result<Outcome> {
+    match super::browser::missing() {
+        Some(missing) => Ok(Outcome::Skipped(missing)),
+        None => Ok(outcome(super::browser::check(&bench.workspace)?)),
+    }
 }
 
 /// Licences and sources of the dependencies. Known weaknesses are left out: they come up

@@ -13,6 +13,7 @@ use crate::cli::run_model::{WORLD_SEED, facts, finish, images_at_once, manifest,
 use crate::figure::WIDE;
 use crate::model::checkpoint::DiffusionModel;
 use crate::probe::patch::heads::{HELD_OUT, RANKING, figures, findings, report};
+use crate::probe::stored::keep_facts;
 use crate::report::{Fact, Rerun};
 use crate::run::RunFolder;
 use crate::site::{Glob, Site};
@@ -133,6 +134,7 @@ pub(super) fn run(mut args: Args) -> Result<u8> {
     let rerun = Rerun { command: command(&args), spec };
     let mut facts = facts(&model, &request, &manifest);
     facts.push(Fact { label: "images".to_owned(), value: ablating.described() });
+    keep_facts(&mut manifest, &facts);
     let page = report(&rows, facts, rerun)?;
     folder.write("report.html", page.to_html()?.as_bytes())?;
     folder.write("report.md", page.to_markdown()?.as_bytes())?;

@@ -8,6 +8,7 @@
 
 mod figures;
 mod report;
+pub mod stored;
 
 pub use figures::figures;
 pub use report::{findings, report};

@@ -1,6 +1,8 @@
 //! Figures: well-formed SVG, the same bytes every time, missing values, awkward text.
 #![allow(clippy::expect_used)]
 
+mod pixels;
+
 use denoscope::figure::{
     Axis, ColorMap, Curve, CurveChart, CurvePoint, DotChart, DotSeries, Figure, FigureError,
     FilmStrip, HeatMap, ImageGrid, NARROW, Outline, Overlay, PNG_SCALE, Reference, Tile, WIDE,
