@@ -212,14 +212,14 @@ fn the_noise_levels_of_images_in_shards_are_those_of_the_command() {
 #[test]
 fn what_seeds_draw_in_shards_is_what_the_command_draws() {
     let options = "parts = [\"switch\", \"probes\"]\npairs = 1\nswitches = 1\n\
-                   attributes = [\"colour\"]\nscenes = 24\nat_steps = \"500\"\nsites = [\"mid.out\"]\n";
+                   attributes = [\"colour\"]\nscenes = 80\nat_steps = \"500\"\nsites = [\"mid.out\"]\n";
     let sweep = timesteps("seed = [5, 6]\n", options);
     let at = sweep.path();
     succeeds(at, &["sweep", "sweep.toml"]);
     let run = merged(at);
     let item = items(&run).into_iter().find(|item| item.seed == 6).unwrap();
     let words = ["--seed", "6", "--pairs", "1", "--switches", "1", "--attributes", "colour"];
-    let more = ["--scenes", "24", "--at-steps", "500", "--sites", "mid.out"];
+    let more = ["--scenes", "80", "--at-steps", "500", "--sites", "mid.out"];
     let parts = ["--parts", "switch", "probes"];
     let direct = direct_timesteps(at, &[&words[..], &more, &parts].concat());
     let of_item = format!("/{}", item.sample);
