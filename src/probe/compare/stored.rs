@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{Comparison, Group, ReportInput, Side, Verdict, report};
+use super::{Comparison, Group, ReportInput, ScoreGroup, Side, Verdict, report};
 use crate::probe::stored::{StoredError, StoredReader, facts};
 use crate::report::{Report, Rerun};
-use crate::table::ComparisonRow;
+use crate::table::{ComparisonRow, ScoreComparisonRow};
 
 /// The report. Images are those of the compared runs, if they are still where they were.
 ///
@@ -13,8 +13,10 @@ use crate::table::ComparisonRow;
 /// Tables that are missing, of another version or not as declared; a verdict that is none.
 pub fn rebuild(stored: &StoredReader<'_>, rerun: Rerun) -> Result<Report, StoredError> {
     let groups = stored.rows::<ComparisonRow>()?.into_iter().map(group);
+    let scores = stored.optional_rows::<ScoreComparisonRow>()?.into_iter().map(score);
     let comparison = Comparison {
         groups: groups.collect::<Result<_, _>>()?,
+        scores: scores.collect::<Result<_, _>>()?,
         changes: stored.rows()?,
         only_in_a: 0,
         only_in_b: 0,
@@ -37,7 +39,14 @@ pub fn rebuild(stored: &StoredReader<'_>, rerun: Rerun) -> Result<Report, Stored
 }
 
 fn group(row: ComparisonRow) -> Result<Group, StoredError> {
-    let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.name() == row.verdict);
-    let verdict = verdict.ok_or_else(|| StoredError::Verdict { name: row.verdict.clone() })?;
-    Ok(Group { row, verdict })
+    Ok(Group { verdict: verdict(&row.verdict)?, row })
+}
+
+fn score(row: ScoreComparisonRow) -> Result<ScoreGroup, StoredError> {
+    Ok(ScoreGroup { verdict: verdict(&row.verdict)?, row })
+}
+
+fn verdict(name: &str) -> Result<Verdict, StoredError> {
+    let verdict = Verdict::ALL.into_iter().find(|verdict| verdict.name() == name);
+    verdict.ok_or_else(|| StoredError::Verdict { name: name.to_owned() })
 }
