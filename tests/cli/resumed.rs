@@ -8,23 +8,23 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use denoscope::table::{
-    AlignmentRow, AttentionScoreRow, ClipPathRow, CommitmentRow, GuidanceImageRow,
-    LatentImpulseRow, PromptSwitchRow, Row,
+    AlignmentRow, AttentionScoreRow, ClipPathRow, CommitmentRow, DiagnosisFeatureRow,
+    GuidanceImageRow, LatentImpulseRow, PromptSwitchRow, Row,
 };
 use tempfile::TempDir;
 
 use super::{TINY, probe_in, run_folder, table};
 
 /// One command line for each way in which pieces are made, long enough to be stopped in the middle.
-const TRAJECTORY: &str = "timesteps --parts trajectory --prompts 24 --count 2 --steps 4";
+const TRAJECTORY: &str = "timesteps --parts trajectory --prompts 25 --count 2 --steps 2";
 const SWITCH: &str =
-    "timesteps --parts switch --attributes colour --pairs 48 --switches 2 --steps 4";
-const GUIDANCE: &str =
-    "guidance --from-world 12 --count 4 --guidance 1,2,3,4 --steps 3 --renders 2";
+    "timesteps --parts switch --attributes colour --pairs 49 --switches 1 --steps 2";
+const GUIDANCE: &str = "guidance --from-world 4 --count 4 --guidance 1,2,3,4 --steps 2 --renders 2";
 const LATENT: &str = "latent --count 4 --impulses 4 --bits 2 --blur 1 --noise 1";
-const CLIP: &str = "clip --captions 10 --pairs 10 --routes 8 --images 2 --places 3 --steps 3";
+const CLIP: &str = "clip --captions 10 --pairs 10 --routes 2 --images 2 --places 3 --steps 2";
 const SCENES: &str = "attention --from-world 64 --at-steps 100,500,900";
-const PROMPTS: &str = "attention --from-world 12 --steps 4";
+const PROMPTS: &str = "attention --from-world 8 --steps 3";
+const DIAGNOSIS: &str = "failures --diagnose --category relation --count 40 --batch 4 --steps 2";
 
 fn words(line: &str) -> Vec<&str> {
     line.split(' ').chain(["--model", TINY, "--dtype", "f32"]).collect()
@@ -43,9 +43,13 @@ fn pieces(folder: &TempDir) -> usize {
 fn stopped(folder: &TempDir, line: &str, signal: &str) -> (std::process::Output, usize) {
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("probe"));
     command.args(words(line)).current_dir(folder.path()).env_remove("PROBE_LOG");
-    let child: Child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child: Child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let since = Instant::now();
     while pieces(folder) < 2 {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "{line}: it was over before anything was kept"
+        );
         assert!(since.elapsed() < Duration::from_secs(300), "{line}: nothing was kept");
         sleep(Duration::from_millis(2));
     }
@@ -128,4 +132,9 @@ fn fresh_begins_anew() {
     let said = String::from_utf8_lossy(&anew.get_output().stderr).into_owned();
     assert!(!said.contains("going on"), "{said}");
     run_folder(&folder);
+}
+
+#[test]
+fn images_that_are_watched_go_on() {
+    goes_on::<DiagnosisFeatureRow>(DIAGNOSIS, "-KILL");
 }

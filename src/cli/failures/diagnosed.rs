@@ -8,7 +8,7 @@ use crate::figure::WIDE;
 use crate::judge;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Generation, Request, generate};
-use crate::probe::diagnosis::features::{of_steps, watched};
+use crate::probe::diagnosis::features::{WatchedWord, of_steps, watched};
 use crate::probe::diagnosis::{Diagnosis, Pages, Watched};
 use crate::report::{Fact, Finding, Rerun};
 use crate::run::RunFolder;
@@ -53,13 +53,13 @@ impl Watching {
         Ok(Self { sites, timesteps: Vec::new(), images: Vec::new() })
     }
 
-    /// Draws a batch and keeps what its attention was like; what became of it is not known yet.
+    /// Draws a batch, and what its attention was like; what became of it is not known yet.
     pub fn generate(
-        &mut self,
+        &self,
         model: &DiffusionModel,
         request: &Request,
         edits: Edits,
-    ) -> Result<Generation> {
+    ) -> Result<(Generation, Vec<Watched>)> {
         let mut words = Vec::new();
         for prompt in &request.prompts {
             let tokens = prompt_tokens(&request.encode(model, prompt)?);
@@ -79,18 +79,24 @@ impl Watching {
         let mut tap = Then(edits, recorder);
         let made = generate(model, request, Some(&mut tap), &mut |_, _| {})?;
         let layers = tap.1.finish();
-        for (image, words) in words.iter().enumerate() {
-            self.images.push(Watched {
+        let watched = |(image, words): (usize, &Vec<WatchedWord>)| {
+            Ok(Watched {
                 prompt: request.prompts[image].clone(),
                 seed: request.seeds[image],
                 category: String::new(),
                 failed: false,
                 features: of_steps(words, &layers, image)
                     .context("the attention of this batch cannot be measured")?,
-            });
-        }
-        self.timesteps.clone_from(&made.timesteps);
-        Ok(made)
+            })
+        };
+        let watched = words.iter().enumerate().map(watched).collect::<Result<_>>()?;
+        Ok((made, watched))
+    }
+
+    /// Takes what the attention of the next images was like, at these timesteps.
+    pub fn add(&mut self, images: Vec<Watched>, timesteps: Vec<f64>) {
+        self.images.extend(images);
+        self.timesteps = timesteps;
     }
 
     /// What became of the image of this number.

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::suite_args::{self, Found, Keep, Opened};
 use super::{Args, request_of};
 use crate::cli::edits;
+use crate::cli::kept;
 use crate::cli::output::{bar, note, seed_value};
 use crate::cli::run_model::{facts, manifest};
 use crate::figure::encode_png;
@@ -203,14 +204,10 @@ fn question(
     record: &ModelRecord,
     judge: &SuiteJudge,
 ) -> Result<String> {
-    let mut question = toml::to_string_pretty(spec)?;
+    let mut question = kept::question(&toml::to_string_pretty(spec)?, record);
     for (suite, identity) in opened.each() {
         question += &format!("# suite {} {}\n", suite.name, identity.hash);
     }
-    for file in &record.weights {
-        question += &format!("# weights {} {}\n", file.path, file.sha256);
-    }
     let (name, version) = judge.name();
-    question += &format!("# judge {name} {version}\n# denoscope {}\n", env!("CARGO_PKG_VERSION"));
-    Ok(question)
+    Ok(question + &format!("# judge {name} {version}\n"))
 }

@@ -38,8 +38,9 @@ pub struct SuiteArgs {
     /// Images that are kept in the run folder
     #[arg(long, value_enum, default_value_t = Keep::All, requires = "suites")]
     pub keep_images: Keep,
-    /// Begin anew, whatever a killed run of the same question has left
-    #[arg(long, requires = "suites")]
+    /// Begin anew, whatever a stopped run of the same question has left; without it the same
+    /// command goes on where it was stopped
+    #[arg(long, conflicts_with_all = ["images", "detections"])]
     pub fresh: bool,
     /// Judge the images in this folder instead of drawing any: <item>_<seed>.png, or
     /// <item>/<seed>.png, from any generator; with several suites in a folder per suite

@@ -5,19 +5,22 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
 use super::diagnosed::Watching;
 use super::suite_args::{self, Found};
 use super::{Args, sampled};
 use crate::cli::edits;
+use crate::cli::kept::{KeepArgs, Kept, KeptImage};
 use crate::cli::output::{bar, line, note, quoted, seed_value};
-use crate::cli::run_model::{facts, finish, manifest};
+use crate::cli::run_model::{facts, manifest};
 use crate::figure::encode_png;
 use crate::judge::{self, Atom, Verdict};
 use crate::measure::Proportion;
 use crate::measure::interval::DEFAULT_CONFIDENCE;
 use crate::model::checkpoint::DiffusionModel;
 use crate::pipeline::{Request, generate};
+use crate::probe::diagnosis::Watched;
 use crate::probe::judgement::{JudgedImage, judgement_rows, seen_rows};
 use crate::probe::outcome::{SuiteIdentity, SuiteImage, outcome_row, world_held_out, world_item};
 use crate::probe::stored::keep_facts;
@@ -45,13 +48,16 @@ pub fn run(args: &Args) -> Result<u8> {
     suite_args::describe(&mut manifest, &(judge::NAME.to_owned(), judge::VERSION.to_string()));
     manifest.training = args.training();
     let spec = toml::to_string_pretty(&spec(args, &categories))?;
-    let folder = RunFolder::create(&args.output.out, "failures", &spec)?;
+    let record = args.model.record(&model);
+    let keep = KeepArgs { fresh: args.suite.fresh };
+    let (kept, folder) = Kept::open(keep, &args.output, ("failures", &spec), &record)?;
 
     let mut drawing = Drawing {
         args,
         model: &model,
         suite: SuiteIdentity::of_world(&categories, args.seed, &samples),
         folder: &folder,
+        kept: &kept,
         watching: args.diagnosis.diagnose.then(|| Watching::new(&model)).transpose()?,
         judged: Vec::new(),
         found: Found::default(),
@@ -79,7 +85,9 @@ pub fn run(args: &Args) -> Result<u8> {
             None
         }
     };
-    let at = finish(folder, manifest, &args.model, &model)?;
+    manifest.model = Some(record);
+    let at = folder.finish(manifest)?;
+    kept.finish()?;
     match foretold {
         Some(findings) => findings.iter().try_for_each(|f| line(&f.sentence))?,
         None => args.output.format.print(&summary)?,
@@ -88,12 +96,22 @@ pub fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
+/// Some images.
+#[derive(Serialize, Deserialize)]
+struct Made {
+    images: Vec<KeptImage>,
+    /// What their attention was like, where it is watched, at these timesteps.
+    watched: Vec<Watched>,
+    timesteps: Vec<f64>,
+}
+
 /// What is drawn so far.
 struct Drawing<'a> {
     args: &'a Args,
     model: &'a DiffusionModel,
     suite: SuiteIdentity,
     folder: &'a RunFolder,
+    kept: &'a Kept,
     watching: Option<Watching>,
     judged: Vec<Judged>,
     found: Found,
@@ -102,13 +120,24 @@ struct Drawing<'a> {
 impl Drawing<'_> {
     /// Draws and judges some samples at once.
     fn batch(&mut self, samples: &[Sample]) -> Result<()> {
+        let name = format!("images-{:06}", self.judged.len());
+        let Made { images, watched, timesteps } = self.kept.piece(&name, || self.made(samples))?;
+        if let Some(watching) = &mut self.watching {
+            watching.add(watched, timesteps);
+        }
+        let mut each = samples.iter().zip(&images);
+        each.try_for_each(|(sample, image)| self.judge(sample, &image.0))
+    }
+
+    fn made(&self, samples: &[Sample]) -> Result<Made> {
         let request = request(self.args, self.model, samples);
         let mut edits = edits::edits(&self.args.edits, self.model, &request)?;
-        let made = match &mut self.watching {
+        let (made, watched) = match &self.watching {
             Some(watching) => watching.generate(self.model, &request, edits)?,
-            None => generate(self.model, &request, Some(&mut edits), &mut |_, _| {})?,
+            None => (generate(self.model, &request, Some(&mut edits), &mut |_, _| {})?, Vec::new()),
         };
-        samples.iter().zip(&made.images).try_for_each(|(sample, image)| self.judge(sample, image))
+        let images = made.images.into_iter().map(KeptImage).collect();
+        Ok(Made { images, watched, timesteps: made.timesteps })
     }
 
     fn judge(&mut self, sample: &Sample, image: &RgbImage) -> Result<()> {

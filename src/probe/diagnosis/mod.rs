@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::bootstrap::quantile;
 use crate::measure::interval::DEFAULT_CONFIDENCE;
@@ -35,7 +36,7 @@ const ORDERS: u64 = 20;
 const RESAMPLES: usize = 500;
 
 /// An image, what its attention was like at each step, and what became of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Watched {
     /// Its prompt; images of one prompt are never on both sides of a fit.
     pub prompt: String,
