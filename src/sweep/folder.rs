@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,8 @@ const SHARDS: &str = "shards";
 
 /// Shards in progress.
 const WORK: &str = "work";
+/// How folders are called that try whether renaming works.
+const TRIED: &str = ".tmp-try-";
 
 /// A sweep's folder.
 #[derive(Clone, Debug)]
@@ -174,16 +177,23 @@ impl Folder {
     /// Renames a folder into each place that shards go through, and back, since everything depends
     /// on it: such a place may have been moved to another disk.
     fn check_rename(&self) -> Result<(), SweepError> {
+        let places = [WORK, SHARDS].map(|name| self.root.join(name));
+        places.iter().chain([&self.root]).for_each(|place| remove_tried(place));
         let folder = tempfile::Builder::new()
-            .prefix(".tmp-")
+            .prefix(TRIED)
             .tempdir_in(&self.root)
             .map_err(RunError::io("write into", &self.root))?;
-        for place in [WORK, SHARDS].map(|name| self.root.join(name)) {
+        for place in places {
             let there = place.join(folder.path().file_name().unwrap_or_default());
-            let refused = |source| SweepError::Rename { path: place, source };
-            fs::rename(folder.path(), &there)
-                .and_then(|()| fs::rename(&there, folder.path()))
-                .map_err(refused)?;
+            let tried =
+                fs::rename(folder.path(), &there).and_then(|()| fs::rename(&there, folder.path()));
+            match tried {
+                // Another process that begins has just taken it for one that was left.
+                Err(gone) if gone.kind() == io::ErrorKind::NotFound && place.is_dir() => {
+                    return Ok(());
+                }
+                tried => tried.map_err(|source| SweepError::Rename { path: place, source })?,
+            }
         }
         Ok(())
     }
@@ -296,6 +306,17 @@ pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Swe
         serde_json::to_vec_pretty(value).map_err(|source| RunError::Encode { source })?;
     json.push(b'\n');
     Ok(AtomicFile::write(path, &json)?)
+}
+
+/// Removes the empty folders that processes leave which are killed while they try renaming.
+fn remove_tried(place: &Path) {
+    let Ok(entries) = fs::read_dir(place) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(TRIED) {
+            // It fails for a folder that is not empty, and so none of ours.
+            drop(fs::remove_dir(entry.path()));
+        }
+    }
 }
 
 pub(super) fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, SweepError> {

@@ -76,10 +76,16 @@ impl Folder {
     /// # Errors
     /// [`SweepError::Version`], [`SweepError::Part`], or a file system that refuses.
     pub fn begin(&self, plan: &Plan, shard: &Shard) -> Result<Begun, SweepError> {
+        let question = format!("sweep = {:?}\nshard = {}\n", plan.hash, shard.number);
         if self.finished(shard)?.is_some() {
+            // Killed between moving it into its place and cleaning up.
+            if self.work_of(shard).exists()
+                && let Ok(left) = Unfinished::open(&self.work_of(shard), &question, |_| false)
+            {
+                left.remove()?;
+            }
             return Ok(Begun::Done);
         }
-        let question = format!("sweep = {:?}\nshard = {}\n", plan.hash, shard.number);
         let work = match Unfinished::open(&self.work_of(shard), &question, |_| false) {
             Err(UnfinishedError::Busy { .. }) => return Ok(Begun::Busy),
             other => other?,
