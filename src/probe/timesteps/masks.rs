@@ -106,7 +106,8 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution, StandardNormal};
 
-    use super::super::features::empty_row;
+    use super::super::features::{empty_row, probe_row};
+    use super::super::summary::most_telling_site;
     use super::*;
     use crate::measure::linear::Folds;
 
@@ -186,5 +187,21 @@ mod tests {
         let found = read(&sums(&x, &y), SCENES, &empty_row());
         assert!(found.rows.is_empty());
         assert!(found.missing[0].contains("masks were not read"), "{:?}", found.missing);
+    }
+
+    #[test]
+    fn masks_do_not_say_which_site_tells_most() {
+        let row = |site: &str, attribute: &str, selectivity: f64| LinearProbeRow {
+            attribute: attribute.to_owned(),
+            regression: "ridge".to_owned(),
+            selectivity,
+            ..probe_row("run", site, (200.0, 0.5), None)
+        };
+        let rows = [
+            row("mid.out", "shape", 0.3),
+            row("mid.out", MASK, 0.0),
+            row("up.0.res.0.out", "shape", 0.2),
+        ];
+        assert_eq!(most_telling_site(&rows), Some("mid.out"));
     }
 }

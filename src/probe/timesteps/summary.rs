@@ -2,6 +2,7 @@
 
 use super::answers::Attribute;
 use super::levels::NoiseLevels;
+use super::masks::MASK;
 use crate::table::{LinearProbeRow, NoiseLevelRow};
 
 /// How rows of `noise_level` name this way of asking.
@@ -34,10 +35,14 @@ pub(super) fn read_by(aspect: Attribute) -> &'static [&'static str] {
 }
 
 /// The site of the denoiser that tells most: the largest selectivity of ridge regressions, mean
-/// over attributes and timesteps. None without any.
+/// over the attributes that every site is read for, and timesteps; masks are read out of blocks
+/// alone. None without any.
 pub fn most_telling_site(rows: &[LinearProbeRow]) -> Option<&str> {
     let mut sums: Vec<(&str, f64, usize)> = Vec::new();
-    for row in rows.iter().filter(|row| is_ridge(row) && !row.site.starts_with("step.")) {
+    let counts = |row: &&LinearProbeRow| {
+        is_ridge(row) && row.attribute != MASK && !row.site.starts_with("step.")
+    };
+    for row in rows.iter().filter(counts) {
         match sums.iter_mut().find(|(site, ..)| *site == row.site) {
             Some((_, sum, count)) => (*sum, *count) = (*sum + row.selectivity, *count + 1),
             None => sums.push((&row.site, row.selectivity, 1)),
