@@ -398,7 +398,8 @@ fn assert_anchored(html: &str) {
     ids.dedup();
     assert_eq!(ids.len(), all, "ids are unique");
     for start in ["href=\"#", " for=\"", "aria-labelledby=\""] {
-        for target in html.split(start).skip(1).filter_map(|p| p.split('"').next()) {
+        let values = html.split(start).skip(1).filter_map(|p| p.split('"').next());
+        for target in values.flat_map(str::split_whitespace) {
             assert!(ids.binary_search(&target).is_ok(), "{start}{target}");
         }
     }

@@ -8,28 +8,33 @@ use super::{
     short, strip,
 };
 
-/// Renders the blocks of a section; its anchor begins the ids of elements in it.
-pub(super) fn render_all(blocks: &[Block], anchor: &str) -> Result<Markup, ReportError> {
+/// Renders the blocks of a section; its anchor begins the ids of elements in it, and the ids of
+/// the headings that name it begin the names of their landmarks.
+pub(super) fn render_all(
+    blocks: &[Block],
+    anchor: &str,
+    named_by: &str,
+) -> Result<Markup, ReportError> {
     let mut done = Vec::new();
     for (i, block) in blocks.iter().enumerate() {
-        done.push(render(block, &format!("{anchor}--{i}"))?);
+        done.push(render(block, &format!("{anchor}--{i}"), named_by)?);
     }
     Ok(html! { @for block in &done { (block) } })
 }
 
-fn render(block: &Block, id: &str) -> Result<Markup, ReportError> {
+fn render(block: &Block, id: &str, named_by: &str) -> Result<Markup, ReportError> {
     Ok(match block {
         Block::Prose(text) => html! { p { (inline(text)) } },
         Block::Findings(findings) => render_findings(findings),
         Block::Metrics(metrics) => {
             html! { div.metrics { @for m in metrics { (render_metric(m)) } } }
         }
-        Block::Table(table) => render_table(table, id)?,
+        Block::Table(table) => render_table(table, id, named_by)?,
         Block::Picture(picture) => render_picture(picture),
         Block::Images(images) if images.is_empty() => html! { p.quiet { "No images." } },
         Block::Images(images) => html! { div.images { @for i in images { (labelled_image(i)) } } },
         Block::Warning(text) => warning(text),
-        Block::Explorer(explorer) => render_explorer(explorer, id)?,
+        Block::Explorer(explorer) => render_explorer(explorer, id, named_by)?,
         Block::Command(text) => command(text),
     })
 }
@@ -111,7 +116,7 @@ fn render_metric(metric: &Metric) -> Markup {
     }
 }
 
-fn render_table(table: &Table, id: &str) -> Result<Markup, ReportError> {
+fn render_table(table: &Table, id: &str, named_by: &str) -> Result<Markup, ReportError> {
     table.check()?;
     let file = format!("{}.csv", slug(&table.name));
     let numeric = |column: usize| {
@@ -124,7 +129,7 @@ fn render_table(table: &Table, id: &str) -> Result<Markup, ReportError> {
             @if table.rows.is_empty() || table.columns.is_empty() {
                 p.quiet { "No rows." }
             } @else {
-                div.scroll tabindex="0" role="region" aria-labelledby=(id) {
+                div.scroll tabindex="0" role="region" aria-labelledby={ (named_by) " " (id) } {
                     table {
                         thead { tr {
                             @for (column, numeric) in table.columns.iter().zip(&align) {
@@ -179,7 +184,7 @@ fn render_picture(picture: &Picture) -> Markup {
 }
 
 /// The frame of the explorer; the script fills its lists and draws.
-fn render_explorer(explorer: &Explorer, id: &str) -> Result<Markup, ReportError> {
+fn render_explorer(explorer: &Explorer, id: &str, named_by: &str) -> Result<Markup, ReportError> {
     if explorer.images.is_empty() {
         return Ok(html! { p.quiet { "Nothing was recorded to explore." } });
     }
@@ -233,10 +238,11 @@ fn render_explorer(explorer: &Explorer, id: &str) -> Result<Markup, ReportError>
                     p.trace-title data-role="trace-title" {}
                     canvas.trace data-role="trace" role="img" aria-label="Value against the step" {}
                     p.readout data-role="readout" {}
-                    p.trace-title data-role="matrix-title" {
+                    p.trace-title id=(of("matrix")) data-role="matrix-title" {
                         "A region's share of the word's map over its share of the area, in the maps shown: 1 is chance"
                     }
-                    div.matrix data-role="matrix" tabindex="0" role="region" aria-label="Words by regions" {}
+                    div.matrix data-role="matrix" tabindex="0" role="region"
+                        aria-labelledby={ (named_by) " " (of("matrix")) } {}
                 }
             }
             p.hidden data-role="spoken" role="status" {}

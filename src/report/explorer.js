@@ -390,8 +390,8 @@ function start(root) {
     matrix();
   }
 
-  // Single heads are kept for all steps together, means over heads for single steps too: what was
-  // chosen last stays, the other gives way.
+  // Single heads are kept of single layers and for all steps together, means over heads of all
+  // layers and for single steps too: what was chosen last stays, the others give way.
   const isKept = () => state.words.some((word) => mapOf(a, word));
   function goTo(place) {
     state.place = place;
@@ -402,7 +402,19 @@ function start(root) {
   function chooseHead(head) {
     state.head = head;
     if (!isKept() && a.all >= 0) state.all = true;
+    if (!isKept()) state.site = siteWith(state.head);
     draw();
+  }
+  function chooseSite(site) {
+    state.site = site;
+    if (!isKept()) state.head = ALL_HEADS;
+    draw();
+  }
+  // The first site whose map of a head is kept; the one that is shown, if none has it.
+  function siteWith(head) {
+    const found = a.image.sites.findIndex((_, site) =>
+      state.words.some((word) => a.maps.has(key(word, site, head, stepIn(a)))));
+    return found >= 0 ? found : state.site;
   }
 
   function walk(by) {
@@ -426,7 +438,7 @@ function start(root) {
   options(part("image"), data.images.map((i) => i.title), true);
   part("image").addEventListener("change", (e) => openImage(Number(e.target.value)));
   part("other").addEventListener("change", (e) => openOther(e.target.value === "" ? null : Number(e.target.value)));
-  part("site").addEventListener("change", (e) => { state.site = Number(e.target.value); draw(); });
+  part("site").addEventListener("change", (e) => chooseSite(Number(e.target.value)));
   part("head").addEventListener("change", (e) => chooseHead(Number(e.target.value)));
   part("scale").addEventListener("change", draw);
   part("opacity").addEventListener("input", draw);

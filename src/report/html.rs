@@ -26,7 +26,8 @@ pub(super) fn render(report: &Report) -> Result<String, ReportError> {
         .iter()
         .map(|part| {
             let anchor = names.unique(&part.title);
-            Ok((part, anchor, Body::of(part, Level::Part, &mut names)?))
+            let body = Body::of(part, Level::Part(&anchor), &mut names)?;
+            Ok((part, anchor, body))
         })
         .collect::<Result<Vec<_>, ReportError>>()?;
     let contents = body.headings.len() >= CONTENTS_FROM || !parts.is_empty();
@@ -92,13 +93,29 @@ impl Names {
     }
 }
 
-/// How deep headings are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Level {
+/// Where sections are, and so how deep their headings are.
+#[derive(Clone, Copy)]
+enum Level<'a> {
     /// Sections of the page itself.
     Page,
-    /// Sections of a report that the page is made of.
-    Part,
+    /// Sections of a report that the page is made of; its anchor.
+    Part(&'a str),
+}
+
+impl Level<'_> {
+    /// The headings that name a section here, as ids: reports have sections of the same name, so
+    /// that in a part its own heading belongs to it.
+    fn named_by(self, anchor: &str) -> String {
+        match self {
+            Self::Page => heading_id(anchor),
+            Self::Part(part) => format!("{} {}", heading_id(part), heading_id(anchor)),
+        }
+    }
+}
+
+/// The id of the heading of what has the anchor.
+fn heading_id(anchor: &str) -> String {
+    format!("{anchor}-h")
 }
 
 /// The sections of a report, and what the table of contents says of them.
@@ -109,12 +126,12 @@ struct Body {
 }
 
 impl Body {
-    fn of(report: &Report, level: Level, names: &mut Names) -> Result<Self, ReportError> {
+    fn of(report: &Report, level: Level<'_>, names: &mut Names) -> Result<Self, ReportError> {
         let mut headings = Vec::new();
         let mut sections = Vec::new();
         for section in &report.sections {
             let anchor = names.unique(&section.heading);
-            let blocks = blocks::render_all(&section.blocks, &anchor)?;
+            let blocks = blocks::render_all(&section.blocks, &anchor, &level.named_by(&anchor))?;
             sections.push(render_section(&anchor, inline(&section.heading), level, &blocks));
             headings.push((anchor, section.heading.clone()));
         }
@@ -130,11 +147,14 @@ impl Body {
 /// Heading of the section that says how to make a run again.
 const RUN_AGAIN: &str = "Run this again";
 
-fn render_section(anchor: &str, heading: Markup, level: Level, body: &Markup) -> Markup {
-    let id = format!("{anchor}-h");
+fn render_section(anchor: &str, heading: Markup, level: Level<'_>, body: &Markup) -> Markup {
+    let id = heading_id(anchor);
     html! {
-        section id=(anchor) aria-labelledby=(id) {
-            @if level == Level::Page { h2 id=(id) { (heading) } } @else { h3 id=(id) { (heading) } }
+        section id=(anchor) aria-labelledby=(level.named_by(anchor)) {
+            @match level {
+                Level::Page => h2 id=(id) { (heading) },
+                Level::Part(_) => h3 id=(id) { (heading) },
+            }
             (body)
         }
     }
@@ -143,11 +163,11 @@ fn render_section(anchor: &str, heading: Markup, level: Level, body: &Markup) ->
 /// One of the reports that a page is made of.
 fn render_part(part: &Report, anchor: &str, body: &Body) -> Markup {
     html! {
-        article.part id=(anchor) aria-labelledby={ (anchor) "-h" } {
+        article.part id=(anchor) aria-labelledby=(heading_id(anchor)) {
             header.part-head {
                 div.part-text {
                     @if !part.maker.is_empty() { p.maker { (part.maker) } }
-                    h2 id={ (anchor) "-h" } { (inline(&part.title)) }
+                    h2 id=(heading_id(anchor)) { (inline(&part.title)) }
                     @if !part.subtitle.is_empty() { p.subtitle { (part.subtitle) } }
                     (facts(part))
                     (notices(part))
