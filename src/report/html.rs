@@ -51,7 +51,9 @@ pub(super) fn render(report: &Report) -> Result<String, ReportError> {
                     @if contents { (table_of_contents(&body, &parts)) }
                     main #content tabindex="-1" {
                         (body.markup)
-                        @for (part, anchor, body) in &parts { (render_part(part, anchor, body)) }
+                        @for (number, (part, anchor, body)) in (1..).zip(&parts) {
+                            (render_part(number, part, anchor, body))
+                        }
                     }
                 }
                 footer { @if !report.maker.is_empty() { p { "Made by " (report.maker) "." } } }
@@ -160,14 +162,15 @@ fn render_section(anchor: &str, heading: Markup, level: Level<'_>, body: &Markup
     }
 }
 
-/// One of the reports that a page is made of.
-fn render_part(part: &Report, anchor: &str, body: &Body) -> Markup {
+/// One of the reports that a page is made of. Reports of one kind have one title, so that numbers
+/// tell them apart.
+fn render_part(number: usize, part: &Report, anchor: &str, body: &Body) -> Markup {
     html! {
         article.part id=(anchor) aria-labelledby=(heading_id(anchor)) {
             header.part-head {
                 div.part-text {
                     @if !part.maker.is_empty() { p.maker { (part.maker) } }
-                    h2 id=(heading_id(anchor)) { (inline(&part.title)) }
+                    h2 id=(heading_id(anchor)) { (number) ". " (inline(&part.title)) }
                     @if !part.subtitle.is_empty() { p.subtitle { (part.subtitle) } }
                     (facts(part))
                     (notices(part))
@@ -276,10 +279,10 @@ fn table_of_contents(body: &Body, parts: &[(&Report, String, Body)]) -> Markup {
             p { "Contents" }
             ol {
                 (entries(body))
-                @for (part, anchor, body) in parts {
+                @for (number, (part, anchor, body)) in (1..).zip(parts) {
                     li.of-part {
                         a href={ "#" (anchor) } {
-                            (inline(&part.title))
+                            (number) ". " (inline(&part.title))
                             @if !part.subtitle.is_empty() { " " small { (part.subtitle) } }
                         }
                         ol { (entries(body)) }
