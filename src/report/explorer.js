@@ -453,4 +453,5 @@ function start(root) {
   openImage(0);
 }
 
-document.querySelectorAll(".explorer").forEach(start);
+// The page is there to read before the maps are unpacked.
+window.addEventListener("load", () => setTimeout(() => document.querySelectorAll(".explorer").forEach(start)));

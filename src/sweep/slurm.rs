@@ -210,33 +210,67 @@ pub fn recorded(folder: &Folder) -> Result<Vec<Submitted>, SweepError> {
     files.iter().map(|file| read_json(file)).collect()
 }
 
-/// What Slurm says of the shards that are in its queue: `PENDING`, `RUNNING` … by shard.
+/// A task in Slurm's queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Job and index: `12_3`.
+    pub task: String,
+    /// `PENDING`, `RUNNING` …
+    pub state: String,
+    /// Why it waits, in Slurm's words.
+    pub reason: String,
+}
+
+impl Queued {
+    /// Whether it waits for somebody to release it: Slurm holds tasks whose start failed, as when a
+    /// node is lost in that moment, and users and administrators hold theirs.
+    pub fn is_held(&self) -> bool {
+        self.state == "PENDING" && self.reason.to_ascii_lowercase().contains("held")
+    }
+}
+
+/// What Slurm says of the shards that are in its queue.
 ///
 /// # Errors
 /// [`SweepError::Slurm`] where `squeue` is not there or the controller does not answer.
-pub fn queue(arrays: &[Submitted]) -> Result<BTreeMap<u32, String>, SweepError> {
-    let mut states = BTreeMap::new();
+pub fn queue(arrays: &[Submitted]) -> Result<BTreeMap<u32, Queued>, SweepError> {
+    let mut queued = BTreeMap::new();
     if arrays.is_empty() {
-        return Ok(states);
+        return Ok(queued);
     }
     let mut squeue = Command::new("squeue");
     // All jobs of the user: one that Slurm has forgotten would be an error if it were named.
-    squeue.args(["--noheader", "--array", "--me", "--format=%F %K %T"]);
+    squeue.args(["--noheader", "--array", "--me", "--format=%F|%K|%T|%r"]);
     let says =
         output(squeue, "what is queued is not known; try again when the controller answers")?;
     for line in says.lines() {
-        let mut words = line.split_whitespace();
-        let (Some(job), Some(task), Some(state)) = (words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
+        let words: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [job, index, state, reason] = words[..] else { continue };
         let Some(array) = arrays.iter().find(|array| array.job == job) else { continue };
-        let shard = task.parse::<usize>().ok().and_then(|task| array.shards.get(task));
+        let shard = index.parse::<usize>().ok().and_then(|index| array.shards.get(index));
         if let Some(shard) = shard {
-            states.insert(*shard, state.to_owned());
+            let task = format!("{job}_{index}");
+            let (state, reason) = (state.to_owned(), reason.to_owned());
+            queued.insert(*shard, Queued { task, state, reason });
         }
     }
-    Ok(states)
+    Ok(queued)
+}
+
+/// Lets held tasks go; how many there were.
+///
+/// # Errors
+/// [`SweepError::Slurm`] where Slurm's programs are not there or refuse.
+pub fn release_held(arrays: &[Submitted]) -> Result<usize, SweepError> {
+    let queued = queue(arrays)?;
+    let held: Vec<&str> =
+        queued.values().filter(|queued| queued.is_held()).map(|queued| &*queued.task).collect();
+    if !held.is_empty() {
+        let mut scontrol = Command::new("scontrol");
+        scontrol.arg("release").arg(held.join(","));
+        output(scontrol, "ask who runs the cluster why these tasks are held")?;
+    }
+    Ok(held.len())
 }
 
 /// The newest log of each shard, where there is one, below the sweep's folder.

@@ -16,15 +16,15 @@ use tempfile::TempDir;
 use super::{TINY, probe_in, run_folder, table};
 
 /// One command line for each way in which pieces are made, long enough to be stopped in the middle.
-const TRAJECTORY: &str = "timesteps --parts trajectory --prompts 25 --count 2 --steps 2";
+const TRAJECTORY: &str = "timesteps --parts trajectory --prompts 17 --count 2 --steps 2";
 const SWITCH: &str =
-    "timesteps --parts switch --attributes colour --pairs 49 --switches 1 --steps 2";
-const GUIDANCE: &str = "guidance --from-world 4 --count 4 --guidance 1,2,3,4 --steps 2 --renders 2";
-const LATENT: &str = "latent --count 4 --impulses 4 --bits 2 --blur 1 --noise 1";
-const CLIP: &str = "clip --captions 10 --pairs 10 --routes 2 --images 2 --places 3 --steps 2";
+    "timesteps --parts switch --attributes colour --pairs 33 --switches 1 --steps 2";
+const GUIDANCE: &str = "guidance --from-world 2 --count 2 --guidance 1,2,3,4 --steps 2 --renders 2";
+const LATENT: &str = "latent --count 3 --impulses 2 --bits 2 --blur 1 --noise 1";
+const CLIP: &str = "clip --captions 10 --pairs 10 --routes 2 --images 1 --places 2 --steps 2";
 const SCENES: &str = "attention --from-world 64 --at-steps 100,500,900";
-const PROMPTS: &str = "attention --from-world 8 --steps 3";
-const DIAGNOSIS: &str = "failures --diagnose --category relation --count 40 --batch 4 --steps 2";
+const PROMPTS: &str = "attention --from-world 5 --steps 2";
+const DIAGNOSIS: &str = "failures --diagnose --category relation --count 16 --batch 2 --steps 2";
 
 fn words(line: &str) -> Vec<&str> {
     line.split(' ').chain(["--model", TINY, "--dtype", "f32"]).collect()

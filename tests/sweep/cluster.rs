@@ -168,14 +168,16 @@ impl Cluster {
         self.folder.path().join("slurm.conf").display().to_string()
     }
 
-    /// Waits until no task is queued or runs.
+    /// Waits until no task is queued or runs, but for those that Slurm holds: they wait for
+    /// somebody to release them.
     pub fn wait_for_jobs(&self, patience: Duration) {
         let since = Instant::now();
         loop {
-            let queue = self.says("squeue", &["--noheader", "--array"]);
+            let queue = self.says("squeue", &["--noheader", "--array", "--format=%i %T %r"]);
+            let waits = queue.lines().any(|task| !task.trim().is_empty() && !is_held(task));
             // A controller that does not answer prints nothing either.
             let answers = self.says("scontrol", &["ping"]).contains("UP");
-            if answers && queue.trim().is_empty() {
+            if answers && !waits {
                 return;
             }
             assert!(since.elapsed() < patience, "still in the queue:\n{queue}");
@@ -197,6 +199,10 @@ impl Drop for Cluster {
             drop(child.wait());
         }
     }
+}
+
+fn is_held(task: &str) -> bool {
+    task.contains(" PENDING ") && task.to_ascii_lowercase().contains("held")
 }
 
 fn controller(at: &Path) -> Child {

@@ -95,6 +95,32 @@ fn a_sweep_survives_what_a_cluster_does() {
 }
 
 #[test]
+fn held_tasks_are_said_and_released() {
+    let Some(cluster) = Cluster::start(1, "") else { return };
+    cluster.says("scontrol", &["update", "nodename=n0", "state=drain", "reason=test"]);
+    let sweep = folder(&(scenes("held", 8, 4) + "[slurm]\npartition = \"main\"\n"));
+    let at = sweep.path();
+    on(&cluster, at, &["sweep", "sweep.toml", "--engine", "slurm"]);
+    let counts = |state: &str| {
+        let states = states(&cluster, at);
+        (states.iter().filter(|shard| shard["state"] == state).count(), states)
+    };
+    cluster.says("scontrol", &["hold", "1_0"]);
+    let (held, all) = counts("held");
+    assert_eq!(held, 1, "{all:#?}");
+    let reason = all[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("Held") && reason.contains("probe sweep resume"), "{reason}");
+    let mut resume = probe(at, &["sweep", "resume", "sweep.toml"]);
+    cluster.join(&mut resume);
+    let said = said(&resume.output().unwrap());
+    assert!(said.contains("a task that Slurm held is released"), "{said}");
+    assert_eq!(counts("held").0, 0);
+    cluster.says("scontrol", &["update", "nodename=n0", "state=resume"]);
+    cluster.wait_for_jobs(PATIENCE);
+    assert_eq!(done(&states(&cluster, at)), all.len());
+}
+
+#[test]
 fn more_shards_than_an_array_holds_are_several_arrays() {
     // Indices end at 3.
     let Some(cluster) = Cluster::start(1, "MaxArraySize=4\n") else { return };

@@ -210,6 +210,7 @@ fn begin(args: &Args) -> Result<u8> {
     let shards = chosen(args, &plan)?;
     if args.engine == Engine::Slurm {
         let folder = Folder::create(&root, &plan)?;
+        submit::release_held(&folder)?;
         let missing = status::missing(&plan, &folder, true)?;
         let shards: Vec<&Shard> = shards.into_iter().filter(|s| missing.contains(s)).collect();
         return go_on(&plan, kind, &folder, &shards, args.engine);
@@ -239,6 +240,9 @@ fn resume(plan: &Plan, kind: &Kind, folder: &Folder, engine: Option<Engine>) -> 
     let before = crate::sweep::slurm::recorded(folder)?;
     let usual = if before.is_empty() { Engine::Local } else { Engine::Slurm };
     let engine = engine.unwrap_or(usual);
+    if engine == Engine::Slurm {
+        submit::release_held(folder)?;
+    }
     let missing = status::missing(plan, folder, engine == Engine::Slurm)?;
     go_on(plan, kind, folder, &missing, engine)
 }

@@ -6,11 +6,13 @@ use std::fs;
 use anyhow::Result;
 
 use crate::cli::output::{Format, FormatArgs, note};
-use crate::sweep::{Folder, Plan, Shard, ShardState, SweepError, slurm};
+use crate::sweep::slurm::{self, Queued};
+use crate::sweep::{Folder, Plan, Shard, ShardState, SweepError};
 use crate::table::{SweepShardRow, frame};
 
 /// States in the order in which they are counted, with the words for them.
-const STATES: [&str; 7] = ["done", "running", "queued", "failed", "begun", "damaged", "missing"];
+const STATES: [&str; 8] =
+    ["done", "running", "queued", "held", "failed", "begun", "damaged", "missing"];
 
 /// Prints the state of every shard; on a terminal, of those that are not done.
 pub(super) fn run(plan: &Plan, folder: &Folder, format: &FormatArgs) -> Result<u8> {
@@ -41,7 +43,7 @@ pub(super) fn run(plan: &Plan, folder: &Folder, format: &FormatArgs) -> Result<u
 /// The shards that are neither done nor on their way.
 pub(super) fn missing<'a>(plan: &'a Plan, folder: &Folder, slurm: bool) -> Result<Vec<&'a Shard>> {
     let on_the_way =
-        |row: &SweepShardRow| ["done", "running", "queued"].contains(&row.state.as_str());
+        |row: &SweepShardRow| ["done", "running", "queued", "held"].contains(&row.state.as_str());
     let rows = rows(plan, folder, slurm)?;
     let left = rows.iter().filter(|row| !on_the_way(row));
     Ok(left.map(|row| &plan.shards[row.shard as usize]).collect())
@@ -50,7 +52,7 @@ pub(super) fn missing<'a>(plan: &'a Plan, folder: &Folder, slurm: bool) -> Resul
 /// What is known of the shards that were submitted.
 #[derive(Default)]
 struct Cluster {
-    queue: BTreeMap<u32, String>,
+    queue: BTreeMap<u32, Queued>,
     logs: BTreeMap<u32, String>,
 }
 
@@ -102,7 +104,12 @@ fn row(folder: &Folder, shard: &Shard, cluster: &Cluster) -> Result<SweepShardRo
         ShardState::Missing => "missing",
     };
     let queued = cluster.queue.get(&shard.number).filter(|_| !is_done);
-    row.state = match (queued.map(String::as_str), name) {
+    if let Some(held) = queued.filter(|queued| queued.is_held()) {
+        row.state = "held".to_owned();
+        row.reason = Some(format!("Slurm: {}; `probe sweep resume` lets it go", held.reason));
+        return Ok(row);
+    }
+    row.state = match (queued.map(|queued| queued.state.as_str()), name) {
         (Some("RUNNING" | "COMPLETING"), _) => "running",
         (Some(_), _) => "queued",
         // Its task is over and left nothing but its log.

@@ -26,3 +26,13 @@ pub(super) fn run(plan: &Plan, folder: &Folder, shards: &[&Shard]) -> Result<u8>
     line(&folder.root().display().to_string())?;
     Ok(0)
 }
+
+/// Lets the sweep's held tasks go: they are on their way and are not submitted again.
+pub(super) fn release_held(folder: &Folder) -> Result<()> {
+    match slurm::release_held(&slurm::recorded(folder)?)? {
+        0 => {}
+        1 => note("a task that Slurm held is released"),
+        count => note(&format!("{count} tasks that Slurm held are released")),
+    }
+    Ok(())
+}

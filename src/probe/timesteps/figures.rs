@@ -5,6 +5,7 @@ use ndarray::Array2;
 use super::answers::Attribute;
 use super::bands::{BAND, NOISE, RENDERED, SAMPLED};
 use super::features::UNTRAINED;
+use super::masks::MASK;
 use super::over_time::{CHANGE, COSINE, ENTROPY};
 use super::report::TimestepsRun;
 use super::summary::{PROBE, aspects, most_telling_site, read_at};
@@ -61,6 +62,9 @@ pub fn figures(run: &TimestepsRun) -> Vec<NamedFigure> {
         for attribute in ["x", "shape", "colour", "finish"] {
             add(&format!("read-{attribute}"), Box::new(read_by_site(run, attribute)));
         }
+    }
+    if run.probes.rows.iter().any(|row| row.attribute == MASK) {
+        add(&format!("read-{MASK}"), Box::new(read_by_site(run, MASK)));
     }
     all
 }

@@ -5,6 +5,7 @@ use super::bands::{BAND, COHERENT, NOISE};
 use super::features::{Readings, UNTRAINED};
 use super::figures::figures;
 use super::levels::NoiseLevels;
+use super::masks;
 use super::over_time::{CHANGE, COSINE};
 use super::summary::{PROBE, most_telling_site, read_by};
 use super::switch::{FEWEST_PAIRS, SWITCH};
@@ -63,6 +64,7 @@ impl TimestepsRun {
         all.extend(of_method(BAND).into_iter().map(|row| self.of_band(row)));
         all.extend([self.of_change(), self.of_cosine()].into_iter().flatten());
         all.extend(of_method(PROBE).into_iter().filter_map(|row| self.of_probe(row)));
+        all.extend(masks::finding(&self.probes.rows));
         all
     }
 
@@ -432,8 +434,9 @@ const ATTENTION_PROSE: &str = "The change is that of an attention layer's output
 
 const PROBES_PROSE: &str = "Rendered scenes were noised to each timestep and shown to the denoiser \
     once. Linear regressions read attributes out of each site's activations, averaged over places, \
-    in scenes that they have not seen. Selectivity is what they reach beyond the same regressions \
-    on shuffled labels.";
+    and the share of each place that objects cover (`mask`) out of the activations of that place, in \
+    scenes that they have not seen. Selectivity is what they reach beyond the same regressions on \
+    shuffled labels.";
 
 const METHOD_PROSE: &str = "The tables in this run's folder hold every number: `noise_level` is what \
     the first figure shows, `x0_answer` and `commitment` are the judge's, `band_agreement` the \

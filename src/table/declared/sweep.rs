@@ -54,8 +54,8 @@ table! {
     items: u32, "item", ANY;
     /// Those of them that are kept.
     done: u32, "item", ANY;
-    /// `done`, `running`, `queued`, `failed`, `begun` (cut short, goes on where it was), `damaged`
-    /// (is made again) or `missing`.
+    /// `done`, `running`, `queued`, `held` (in the queue until `resume` lets it go), `failed`,
+    /// `begun` (cut short, goes on where it was), `damaged` (is made again) or `missing`.
     state: String, "", ANY;
     /// Seconds it took, or as an estimate will take; null where nothing is known.
     seconds: Option<f64>, "s", NOT_NEGATIVE;
