@@ -1,7 +1,11 @@
 //! What is recorded for the questions of `probe timesteps`.
 
+use denoscope::measure::linear::Sums;
 use denoscope::site::{Axis, Branch, Site};
-use denoscope::tap::{EntropyRecorder, Moment, PlaceMomentsRecorder, Tap};
+use denoscope::tap::{
+    EntropyRecorder, Moment, PlaceMomentsRecorder, PlaceTargets, PlaceTargetsRecorder, Tap,
+};
+use ndarray::Array2;
 use tch::{Device, Kind, Tensor};
 
 fn moment(step: usize) -> Moment {
@@ -47,6 +51,49 @@ fn moments_tell_where_and_how_much() {
         let near = pooled.values.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6);
         assert!(near, "{name}: {:?}", pooled.values);
     }
+}
+
+#[test]
+fn places_are_summed_with_what_covers_them_fold_by_fold() {
+    let site = site("mid.out", vec![Axis::Image, Axis::Channel(2), Axis::Row(1), Axis::Column(1)]);
+    let mask = |covered: fn((usize, usize)) -> bool| Array2::from_shape_fn((2, 4), covered);
+    let (left, top) = (mask(|(_, column)| column < 2), mask(|(row, _)| row == 0));
+    let target = |fold, masks: [&Array2<bool>; 2]| PlaceTargets {
+        fold,
+        masks: masks.map(Clone::clone).to_vec(),
+    };
+    let shown = [target(0, [&left, &top]), target(2, [&top, &left]), target(0, [&top, &top])];
+    let (one, two) = (planes(), planes() * 2.0);
+    let mut recorder = PlaceTargetsRecorder::new([site.name.clone()], [2, 4], 3);
+    assert!(recorder.selects(&site));
+    recorder.show(shown[..2].to_vec());
+    recorder.visit(&site, moment(0), &Tensor::cat(&[&one, &two], 0)).unwrap();
+    recorder.show(shown[2..].to_vec());
+    recorder.visit(&site, moment(0), &two).unwrap();
+    assert!(recorder.visit(&site, moment(0), &Tensor::cat(&[&one, &two], 0)).is_err());
+
+    // [places, channels] and [places, targets] of an image.
+    let sums = |images: &[(&Tensor, &PlaceTargets)]| {
+        let x = |(image, _): &(&Tensor, &PlaceTargets)| {
+            Vec::<f64>::try_from(image.reshape([2, 8]).tr().reshape([-1]).to_kind(Kind::Double))
+                .unwrap()
+        };
+        let y = |(_, target): &(&Tensor, &PlaceTargets)| -> Vec<f64> {
+            let at = |place: usize, mask: &Array2<bool>| f64::from(mask[[place / 4, place % 4]]);
+            (0..8).flat_map(|place| target.masks.iter().map(move |m| at(place, m))).collect()
+        };
+        let rows = 8 * images.len();
+        let x: Vec<f64> = images.iter().flat_map(x).collect();
+        let y: Vec<f64> = images.iter().flat_map(y).collect();
+        let of = |values| Array2::from_shape_vec((rows, 2), values).unwrap();
+        Sums::of(of(x).view(), of(y).view())
+    };
+    let expected = vec![
+        Some(sums(&[(&one, &shown[0]), (&two, &shown[2])])),
+        None,
+        Some(sums(&[(&two, &shown[1])])),
+    ];
+    assert_eq!(recorder.finish().remove(&("mid.out".to_owned(), 0)).unwrap(), expected);
 }
 
 #[test]

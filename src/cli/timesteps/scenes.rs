@@ -300,6 +300,8 @@ impl Show<'_> {
         (targets, control): (&[(&'static str, Target)], Option<&str>),
         bar: &indicatif::ProgressBar,
     ) -> Result<Looked> {
+        // Sites were read since the last look: that pause says nothing of looks to come.
+        bar.reset_eta();
         let Looks { features, covered, bands } = self.looks(model, timesteps, first, bar)?;
         let of_site = |one: &SiteFeatures| (one.site.clone(), one.timestep, means(one));
         let compared = if control.is_none() { features.as_slice() } else { &[] };

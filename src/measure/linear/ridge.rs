@@ -3,7 +3,7 @@
 use linfa_linalg::LinalgError;
 use linfa_linalg::cholesky::CholeskyInplace;
 use linfa_linalg::triangular::{SolveTriangularInplace, UPLO};
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 
 use super::{Folds, check, unless_zero};
 use crate::measure::Undefined;
@@ -165,6 +165,19 @@ impl Sums {
             xx: x.t().dot(&x),
             xy: x.t().dot(&y),
             yy: (&y * &y).sum_axis(Axis(0)),
+        }
+    }
+
+    /// Of the products ZᵀZ of rows Z = (1, features, targets), with the last columns targets.
+    pub fn of_products(products: ArrayView2<'_, f64>, targets: usize) -> Self {
+        let y_from = products.nrows() - targets;
+        Self {
+            rows: products[[0, 0]],
+            x: products.slice(s![0, 1..y_from]).to_owned(),
+            y: products.slice(s![0, y_from..]).to_owned(),
+            xx: products.slice(s![1..y_from, 1..y_from]).to_owned(),
+            xy: products.slice(s![1..y_from, y_from..]).to_owned(),
+            yy: products.slice(s![y_from.., y_from..]).diag().to_owned(),
         }
     }
 
