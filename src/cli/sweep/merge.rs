@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use indicatif::ParallelProgressIterator;
 use polars::prelude::*;
+use rayon::prelude::*;
 
 use crate::cli::output::{FormatArgs, bar, note};
 use crate::run::{Manifest, RunFolder, link_or_copy};
@@ -32,9 +34,9 @@ pub(super) fn run(plan: &Plan, folder: &Folder, format: &FormatArgs) -> Result<u
         _ => Path::new("."),
     };
     let merge = Merge { plan, folder, shards: finished(plan, folder)? };
-    merge.check_items()?;
     let run = RunFolder::create(out, "sweep", &plan.spec.text)?;
     let mut merged = merge.tables_of_all(&run)?;
+    merge.check_items(&run)?;
     write_parquet::<SweepConditionRow>(
         &mut frame(plan.condition_rows())?,
         &run.path("tables/sweep_conditions.parquet")?,
@@ -59,19 +61,21 @@ pub(super) fn run(plan: &Plan, folder: &Folder, format: &FormatArgs) -> Result<u
 /// The manifests of all shards.
 fn finished(plan: &Plan, folder: &Folder) -> Result<Vec<ShardManifest>> {
     let bar = bar(plan.shards.len() as u64, "shards");
-    let (mut found, mut missing) = (Vec::new(), Vec::new());
-    for shard in &plan.shards {
-        match folder.finished(shard)? {
-            Some(manifest) => found.push(manifest),
-            None => missing.push(shard.number),
-        }
-        bar.inc(1);
-    }
+    let shards = plan.shards.par_iter().progress_with(bar.clone());
+    let found: Vec<Option<ShardManifest>> =
+        shards.map(|shard| folder.finished(shard)).collect::<Result<_, SweepError>>()?;
     bar.finish_and_clear();
+    let missing: Vec<u32> = plan
+        .shards
+        .iter()
+        .zip(&found)
+        .filter(|(_, manifest)| manifest.is_none())
+        .map(|(shard, _)| shard.number)
+        .collect();
     if !missing.is_empty() {
         return Err(SweepError::Missing { missing, all: plan.shards.len() }.into());
     }
-    Ok(found)
+    Ok(found.into_iter().flatten().collect())
 }
 
 struct Merge<'a> {
@@ -100,10 +104,10 @@ impl Merge<'_> {
         heights
     }
 
-    /// Whether every item of the plan is there, once, with all the rows it gave.
-    fn check_items(&self) -> Result<()> {
+    /// Whether every item of the plan is in the merged table, once, with all the rows it gave.
+    fn check_items(&self, run: &RunFolder) -> Result<()> {
         let table = SweepItemRow::TABLE;
-        let items = scan(&table, &self.files(table.name, None))?
+        let items = scan(&table, &[run.path(&file_of(table.name))?])?
             .select([col(SAMPLE), col("rows")])
             .collect_with_engine(Engine::Streaming)?
             .unwrap_single();
@@ -130,12 +134,8 @@ impl Merge<'_> {
         for (name, rows) in self.heights(None) {
             let table = declaration(name)?;
             if table.column(SAMPLE).is_some() {
-                let row = SweepMergedRow {
-                    condition: None,
-                    table: name.to_owned(),
-                    rows,
-                    file: format!("tables/{name}.parquet"),
-                };
+                let (table_name, file) = (name.to_owned(), file_of(name));
+                let row = SweepMergedRow { condition: None, table: table_name, rows, file };
                 write(table, &self.files(name, None), &run.path(&row.file)?, rows)?;
                 merged.push(row);
             }
@@ -165,7 +165,7 @@ impl Merge<'_> {
             if table.column(SAMPLE).is_some() {
                 continue;
             }
-            let file = format!("tables/{name}.parquet");
+            let file = file_of(name);
             let files = self.files(name, Some(condition.number));
             write(table, &files, &into.path(&file)?, rows)?;
             let number = Some(condition.number);
@@ -234,6 +234,11 @@ impl Merge<'_> {
         }
         Ok(manifest)
     }
+}
+
+/// Where a run folder has a table.
+fn file_of(table: &str) -> String {
+    format!("tables/{table}.parquet")
 }
 
 /// Merges files into one and makes sure that it has as many rows as they say.
