@@ -105,7 +105,7 @@ pub fn finding(rows: &[LinearProbeRow]) -> Option<Finding> {
     let of = |control: Option<&'static str>| {
         rows.iter().filter(move |row| row.attribute == MASK && row.control.as_deref() == control)
     };
-    let best = of(None).max_by(|a, b| a.score.total_cmp(&b.score))?;
+    let best = of(None).max_by(|a, b| a.selectivity.total_cmp(&b.selectivity))?;
     let untrained =
         of(Some(UNTRAINED)).find(|row| row.site == best.site && row.timestep == best.timestep);
     let estimate =
@@ -128,7 +128,7 @@ pub fn finding(rows: &[LinearProbeRow]) -> Option<Finding> {
         basis: format!(
             "ridge regression of the share of each place that objects cover on its activations, \
              {FOLDS} folds over n = {} scenes; 95 % jackknife intervals over folds; block and \
-             timestep are those that tell most",
+             timestep are those that tell most beyond masks of other scenes",
             best.scenes
         ),
     })
@@ -192,6 +192,7 @@ mod tests {
         let row = |site: &str, timestep: f64, score: f64| LinearProbeRow {
             attribute: MASK.to_owned(),
             score,
+            selectivity: score,
             ..probe_row("run", site, (timestep, 0.5), None)
         };
         let rows = [row("a.out", 200.0, 0.4), row("b.out", 200.0, 0.6), row("b.out", 800.0, 0.5)];
