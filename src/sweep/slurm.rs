@@ -257,20 +257,15 @@ pub fn queue(arrays: &[Submitted]) -> Result<BTreeMap<u32, Queued>, SweepError> 
     Ok(queued)
 }
 
-/// Lets held tasks go; how many there were.
+/// Lets held tasks go, of which there is at least one.
 ///
 /// # Errors
 /// [`SweepError::Slurm`] where Slurm's programs are not there or refuse.
-pub fn release_held(arrays: &[Submitted]) -> Result<usize, SweepError> {
-    let queued = queue(arrays)?;
-    let held: Vec<&str> =
-        queued.values().filter(|queued| queued.is_held()).map(|queued| &*queued.task).collect();
-    if !held.is_empty() {
-        let mut scontrol = Command::new("scontrol");
-        scontrol.arg("release").arg(held.join(","));
-        output(scontrol, "ask who runs the cluster why these tasks are held")?;
-    }
-    Ok(held.len())
+pub fn release(held: &[Queued]) -> Result<(), SweepError> {
+    let tasks: Vec<&str> = held.iter().map(|queued| queued.task.as_str()).collect();
+    let mut scontrol = Command::new("scontrol");
+    scontrol.arg("release").arg(tasks.join(","));
+    output(scontrol, "ask who runs the cluster why these tasks are held").map(drop)
 }
 
 /// The newest log of each shard, where there is one, below the sweep's folder.

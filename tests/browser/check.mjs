@@ -2,7 +2,7 @@
 // without scripts. Prints one line a page; the exit code is 1 if anything is wrong.
 //
 //   node check.mjs --chromium PATH --pages FOLDER --screenshots FOLDER
-import { mkdirSync, readFileSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -16,13 +16,13 @@ const HEAVIEST_OF_SEVERAL = 6_000_000;
 // The browser itself must ask for nothing either. Its profile is a fresh one each time.
 const ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-// A report made again differs from the run's own in a few lines: one look, without moving.
+// A report made again differs from the run's own in a few lines: one look is enough where both are.
 const AGAIN = "-again.html";
 const AT_ONCE = 2;                   // pages
 const LOOKS = [
-  { name: "light", moves: true, colorScheme: "light", viewport: { width: 1280, height: 900 } },
+  { name: "light", colorScheme: "light", viewport: { width: 1280, height: 900 } },
   { name: "dark", colorScheme: "dark", viewport: { width: 1280, height: 900 } },
-  { name: "phone", moves: true, colorScheme: "light", viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true },
+  { name: "phone", colorScheme: "light", viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true },
 ];
 
 const { values: options } = parseArgs({
@@ -30,7 +30,7 @@ const { values: options } = parseArgs({
 });
 
 // A page that says what goes wrong in it: messages, errors, dialogs, and anything that it loads.
-async function watched(browser, { name, moves, ...look }, file, problems) {
+async function watched(browser, look, file, problems) {
   const context = await browser.newContext({ reducedMotion: "no-preference", ...look });
   const page = await context.newPage();
   const own = pathToFileURL(file).href;
@@ -87,8 +87,8 @@ async function look(browser, file, kind, problems) {
     await page.screenshot({ path: shot("print"), fullPage: true });
     await page.emulateMedia({ media: "screen" });
   }
-  const explores = kind.moves && !file.endsWith(AGAIN) && await page.locator(".explorer").count();
-  const moved = explores ? await moveEverything(page, problems, shot(`${kind.name}-explorer`)) : null;
+  const explorers = await page.locator(".explorer").count();
+  const moved = explorers ? await moveEverything(page, problems, shot(`${kind.name}-explorer`)) : null;
   await context.close();
   return { opened, moved };
 }
@@ -128,7 +128,8 @@ function weight(file, problems) {
 async function checked(browser, file) {
   const problems = [], told = [`${Math.round(weight(file, problems) / 1024)} kB`];
   let explored = false;
-  for (const kind of file.endsWith(AGAIN) ? LOOKS.slice(0, 1) : LOOKS) {
+  const isAgain = file.endsWith(AGAIN) && existsSync(file.replace(AGAIN, ".html"));
+  for (const kind of isAgain ? LOOKS.slice(0, 1) : LOOKS) {
     const { opened, moved } = await look(browser, file, kind, problems);
     if (kind.name === "light") told.push(`opens in ${Math.round(opened)} ms`);
     if (!moved) continue;

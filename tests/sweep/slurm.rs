@@ -110,10 +110,13 @@ fn held_tasks_are_said_and_released() {
     assert_eq!(held, 1, "{all:#?}");
     let reason = all[0]["reason"].as_str().unwrap();
     assert!(reason.contains("Held") && reason.contains("probe sweep resume"), "{reason}");
+    // Who asks for other shards lets nothing go.
+    on(&cluster, at, &["sweep", "sweep.toml", "--engine", "slurm", "--only", "1"]);
+    assert_eq!(counts("held").0, 1);
     let mut resume = probe(at, &["sweep", "resume", "sweep.toml"]);
     cluster.join(&mut resume);
     let said = said(&resume.output().unwrap());
-    assert!(said.contains("a task that Slurm held is released"), "{said}");
+    assert!(said.contains("shards that Slurm held, released: 1"), "{said}");
     assert_eq!(counts("held").0, 0);
     cluster.says("scontrol", &["update", "nodename=n0", "state=resume"]);
     cluster.wait_for_jobs(PATIENCE);

@@ -36,7 +36,6 @@ pub(super) fn run(plan: &Plan, folder: &Folder, format: &FormatArgs) -> Result<u
     let merge = Merge { plan, folder, shards: finished(plan, folder)? };
     let run = RunFolder::create(out, "sweep", &plan.spec.text)?;
     let mut merged = merge.tables_of_all(&run)?;
-    merge.check_items(&run)?;
     write_parquet::<SweepConditionRow>(
         &mut frame(plan.condition_rows())?,
         &run.path("tables/sweep_conditions.parquet")?,
@@ -105,9 +104,9 @@ impl Merge<'_> {
     }
 
     /// Whether every item of the plan is in the merged table, once, with all the rows it gave.
-    fn check_items(&self, run: &RunFolder) -> Result<()> {
+    fn check_items(&self, merged: &Path) -> Result<()> {
         let table = SweepItemRow::TABLE;
-        let items = scan(&table, &[run.path(&file_of(table.name))?])?
+        let items = scan(&table, &[merged.to_owned()])?
             .select([col(SAMPLE), col("rows")])
             .collect_with_engine(Engine::Streaming)?
             .unwrap_single();
@@ -130,15 +129,22 @@ impl Merge<'_> {
 
     /// The tables that are merged over all conditions.
     fn tables_of_all(&self, run: &RunFolder) -> Result<Vec<SweepMergedRow>> {
+        let items = SweepItemRow::TABLE.name;
+        let mut heights: Vec<(&str, u64)> = self.heights(None).into_iter().collect();
+        // The small table of items comes first: what is wrong with them is said before the rest.
+        heights.sort_by_key(|(name, _)| *name != items);
         let mut merged = Vec::new();
-        for (name, rows) in self.heights(None) {
+        for (name, rows) in heights {
             let table = declaration(name)?;
-            if table.column(SAMPLE).is_some() {
-                let (table_name, file) = (name.to_owned(), file_of(name));
-                let row = SweepMergedRow { condition: None, table: table_name, rows, file };
-                write(table, &self.files(name, None), &run.path(&row.file)?, rows)?;
-                merged.push(row);
+            if table.column(SAMPLE).is_none() {
+                continue;
             }
+            let file = file_of(name);
+            write(table, &self.files(name, None), &run.path(&file)?, rows)?;
+            if name == items {
+                self.check_items(&run.path(&file)?)?;
+            }
+            merged.push(SweepMergedRow { condition: None, table: name.to_owned(), rows, file });
         }
         Ok(merged)
     }

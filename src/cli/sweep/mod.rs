@@ -16,6 +16,7 @@ use super::output::{FormatArgs, line, note};
 use super::steps;
 use crate::sweep::{Folder, Plan, Shard, Spec};
 use kinds::Kind;
+use status::Left;
 
 const EXAMPLES: &str = "\
 A sweep's spec is TOML: `of` is the kind of probe (failures, trace, patch, timesteps, world), every
@@ -209,11 +210,7 @@ fn begin(args: &Args) -> Result<u8> {
     }
     let shards = chosen(args, &plan)?;
     if args.engine == Engine::Slurm {
-        let folder = Folder::create(&root, &plan)?;
-        submit::release_held(&folder)?;
-        let missing = status::missing(&plan, &folder, true)?;
-        let shards: Vec<&Shard> = shards.into_iter().filter(|s| missing.contains(s)).collect();
-        return go_on(&plan, kind, &folder, &shards, args.engine);
+        return go_on(&plan, kind, &Folder::create(&root, &plan)?, &shards, args.engine);
     }
     let is_part = args.shard.is_some() || args.only.is_some();
     run::run(&plan, kind, &Folder::create(&root, &plan)?, &shards, is_part)
@@ -239,30 +236,31 @@ fn resume(plan: &Plan, kind: &Kind, folder: &Folder, engine: Option<Engine>) -> 
     kinds::check(kind, plan)?;
     let before = crate::sweep::slurm::recorded(folder)?;
     let usual = if before.is_empty() { Engine::Local } else { Engine::Slurm };
-    let engine = engine.unwrap_or(usual);
-    if engine == Engine::Slurm {
-        submit::release_held(folder)?;
-    }
-    let missing = status::missing(plan, folder, engine == Engine::Slurm)?;
-    go_on(plan, kind, folder, &missing, engine)
+    let shards: Vec<&Shard> = plan.shards.iter().collect();
+    go_on(plan, kind, folder, &shards, engine.unwrap_or(usual))
 }
 
-/// Runs or submits shards that are neither done nor on their way.
+/// Runs or submits those of the shards that are neither done nor on their way, and lets those go
+/// that Slurm holds.
 fn go_on(
     plan: &Plan,
     kind: &Kind,
     folder: &Folder,
-    missing: &[&Shard],
+    shards: &[&Shard],
     engine: Engine,
 ) -> Result<u8> {
+    let Left { missing, held } = status::left(folder, shards, engine == Engine::Slurm)?;
+    if !held.is_empty() {
+        submit::release(&held)?;
+    }
     if missing.is_empty() {
         note("nothing is missing");
         line(&folder.root().display().to_string())?;
         return Ok(0);
     }
     match engine {
-        Engine::Slurm => submit::run(plan, folder, missing),
-        Engine::Local => run::run(plan, kind, folder, missing, false),
+        Engine::Slurm => submit::run(plan, folder, &missing),
+        Engine::Local => run::run(plan, kind, folder, &missing, false),
     }
 }
 

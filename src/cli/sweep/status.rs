@@ -16,7 +16,9 @@ const STATES: [&str; 8] =
 
 /// Prints the state of every shard; on a terminal, of those that are not done.
 pub(super) fn run(plan: &Plan, folder: &Folder, format: &FormatArgs) -> Result<u8> {
-    let rows = rows(plan, folder, true)?;
+    let cluster = Cluster::ask(folder)?;
+    let rows: Vec<SweepShardRow> =
+        plan.shards.iter().map(|shard| row(folder, shard, &cluster)).collect::<Result<_>>()?;
     let counts = STATES.map(|state| (state, rows.iter().filter(|row| row.state == state).count()));
     let told: Vec<String> = counts
         .iter()
@@ -40,13 +42,26 @@ pub(super) fn run(plan: &Plan, folder: &Folder, format: &FormatArgs) -> Result<u
     Ok(0)
 }
 
-/// The shards that are neither done nor on their way.
-pub(super) fn missing<'a>(plan: &'a Plan, folder: &Folder, slurm: bool) -> Result<Vec<&'a Shard>> {
-    let on_the_way =
-        |row: &SweepShardRow| ["done", "running", "queued", "held"].contains(&row.state.as_str());
-    let rows = rows(plan, folder, slurm)?;
-    let left = rows.iter().filter(|row| !on_the_way(row));
-    Ok(left.map(|row| &plan.shards[row.shard as usize]).collect())
+/// What is left to do of some shards.
+pub(super) struct Left<'a> {
+    /// Those that are neither done nor on their way.
+    pub(super) missing: Vec<&'a Shard>,
+    /// Tasks that wait until they are released.
+    pub(super) held: Vec<Queued>,
+}
+
+/// What is left of these shards; without Slurm none is on its way there.
+pub(super) fn left<'a>(folder: &Folder, shards: &[&'a Shard], slurm: bool) -> Result<Left<'a>> {
+    let cluster = if slurm { Cluster::ask(folder)? } else { Cluster::default() };
+    let mut left = Left { missing: Vec::new(), held: Vec::new() };
+    for shard in shards {
+        match row(folder, shard, &cluster)?.state.as_str() {
+            "done" | "running" | "queued" => {}
+            "held" => left.held.extend(cluster.queue.get(&shard.number).cloned()),
+            _ => left.missing.push(*shard),
+        }
+    }
+    Ok(left)
 }
 
 /// What is known of the shards that were submitted.
@@ -62,11 +77,6 @@ impl Cluster {
         let logs = slurm::logs(folder, &arrays);
         Ok(Self { queue: slurm::queue(&arrays)?, logs })
     }
-}
-
-fn rows(plan: &Plan, folder: &Folder, slurm: bool) -> Result<Vec<SweepShardRow>> {
-    let cluster = if slurm { Cluster::ask(folder)? } else { Cluster::default() };
-    plan.shards.iter().map(|shard| row(folder, shard, &cluster)).collect()
 }
 
 fn row(folder: &Folder, shard: &Shard, cluster: &Cluster) -> Result<SweepShardRow> {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::cli::defaults;
 use crate::cli::output::{line, note};
-use crate::sweep::slurm::{self, Launch};
+use crate::sweep::slurm::{self, Launch, Queued};
 use crate::sweep::{Folder, Plan, Shard};
 
 /// Submits these shards.
@@ -27,12 +27,9 @@ pub(super) fn run(plan: &Plan, folder: &Folder, shards: &[&Shard]) -> Result<u8>
     Ok(0)
 }
 
-/// Lets the sweep's held tasks go: they are on their way and are not submitted again.
-pub(super) fn release_held(folder: &Folder) -> Result<()> {
-    match slurm::release_held(&slurm::recorded(folder)?)? {
-        0 => {}
-        1 => note("a task that Slurm held is released"),
-        count => note(&format!("{count} tasks that Slurm held are released")),
-    }
+/// Lets held tasks go.
+pub(super) fn release(held: &[Queued]) -> Result<()> {
+    slurm::release(held)?;
+    note(&format!("shards that Slurm held, released: {}", held.len()));
     Ok(())
 }

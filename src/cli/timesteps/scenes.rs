@@ -262,7 +262,11 @@ impl Show<'_> {
             let name = format!("looks-{}-{chunk:05}", control.unwrap_or("trained"));
             let looked = self.kept.piece(&name, look)?;
             steps.iter_mut().zip(looked.bands).for_each(|(steps, more)| steps.extend(more));
-            bar.set_position(((first + of_chunk.len()) * scenes.len()) as u64);
+            let shown_by_now = ((first + of_chunk.len()) * scenes.len()) as u64;
+            // Looks that were made move the bar themselves.
+            if bar.position() < shown_by_now {
+                bar.set_position(shown_by_now);
+            }
             for (site, timestep, means) in looked.means {
                 compared.entry(site).or_default().push((timestep, means));
             }

@@ -408,6 +408,11 @@ fn caption(name: &str) -> (usize, &'static str) {
         "read-by-timestep" => {
             (READ, "At the site that tells most. Ribbons: 95 % intervals over scenes.")
         }
+        "read-mask" => (
+            READ,
+            "Share of each place that objects cover, read out of that place of every block: R² less \
+             that with masks of other scenes.",
+        ),
         _ => (READ, "Selectivity of ridge regressions at every site."),
     }
 }
